@@ -1,0 +1,170 @@
+//! `ice bundle`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use ice_core::blueprint;
+use ice_core::catalog::{BundleEntry, Catalog};
+use ice_core::problem::{Code, Exit, Problem};
+use serde_json::{Map, Value, json};
+
+use super::Outcome;
+use super::inputs::InputArgs;
+use crate::config::Config;
+use crate::http_bin::HttpBin;
+use crate::output::Output;
+use crate::wire::{Host, Installed};
+use crate::{bundle_source, documents, files, view};
+
+#[derive(Subcommand)]
+pub(crate) enum BundleCommand {
+    /// Compile a folder of YAML blueprints into a bundle component
+    Build(BuildArgs),
+    /// Run an installed bundle
+    Run(RunArgs),
+    /// List the blueprints of installed bundles
+    List,
+}
+
+/// Compile a folder of YAML blueprints into a bundle component
+///
+/// Needs no compiler; the same folder gives the same bytes.
+///
+/// Example: ice bundle build plugins/bundles/chatkit --out chatkit.wasm
+#[derive(clap::Args)]
+pub(crate) struct BuildArgs {
+    /// The folder with `bundle.yaml`
+    folder: PathBuf,
+    /// The component to write [default: dist/bundles/NAME-VERSION.wasm]
+    #[arg(long, short)]
+    out: Option<PathBuf>,
+}
+
+/// Run an installed bundle
+///
+/// `--file`, `--note`, `--query` and `--session` are short for the inputs `files`, `note`, `query` and `session_id`,
+/// which most bundles have; any other input is given with `--input`.
+///
+/// Example: ice bundle run chatkit --file handbook.md --query "How many days of leave do I have?" --session s1
+#[derive(clap::Args)]
+pub(crate) struct RunArgs {
+    /// The bundle, or one of its blueprints: `chatkit`, `chatkit.rag_chat`
+    name: String,
+    /// A document to read first; may be given several times
+    #[arg(long = "file", short = 'f', value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// A note to keep
+    #[arg(long)]
+    note: Option<String>,
+    /// The question
+    #[arg(long)]
+    query: Option<String>,
+    /// Names the conversation; the same name goes on with it
+    #[arg(long)]
+    session: Option<String>,
+    #[command(flatten)]
+    inputs: InputArgs,
+}
+
+pub(crate) async fn run(command: BundleCommand, config: &Config, output: &Output) -> Outcome {
+    match command {
+        BundleCommand::Build(args) => build(args, output),
+        BundleCommand::Run(args) => start(args, config, output).await,
+        BundleCommand::List => list(config, output),
+    }
+}
+
+fn build(args: BuildArgs, output: &Output) -> Outcome {
+    let source = bundle_source::read(&args.folder)?;
+    let bytes = bundle_source::encode(&args.folder)?;
+    let out = args.out.unwrap_or_else(|| {
+        PathBuf::from(format!("dist/bundles/{}-{}.wasm", source.bundle.name.replace('/', "-"), source.bundle.version))
+    });
+    files::replace(&out, &bytes).map_err(|problem| vec![problem])?;
+    output.either(
+        || json!({ "bundle": source.bundle.name, "file": out, "bytes": bytes.len() }),
+        || vec![format!("{} ({} bytes, {} blueprints)", out.display(), bytes.len(), source.blueprints.len())],
+    );
+    Ok(Exit::Done)
+}
+
+fn list(config: &Config, output: &Output) -> Outcome {
+    let installed = Installed::open(config).map_err(|problem| vec![problem])?;
+    installed.problems.iter().for_each(|problem| output.warn(problem));
+    let entries = &installed.catalog.blueprints;
+    output.either(
+        || json!(entries.values().collect::<Vec<_>>()),
+        || entries.values().map(|entry| format!("{:<36} {}", entry.name, entry.description)).collect(),
+    );
+    Ok(Exit::Done)
+}
+
+async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
+    let one = |problem: Problem| vec![problem];
+    let files = documents::read(&args.files)?;
+    let mut inputs = args.inputs.read()?;
+    let installed = Installed::open(config).map_err(one)?;
+    let entry = find(&installed.catalog, &args.name)
+        .map_err(|problem| installed.problems.iter().cloned().chain([problem]).collect::<Vec<_>>())?;
+    drop(installed);
+
+    let host = Host::open(config, output).await?;
+    let components: &dyn ice_core::ports::Components = &*host.runtime;
+    let document = components.blueprint(&entry).await.map_err(|failure| one(failure.problem))?;
+    let parsed = blueprint::parse(&document.to_string(), &entry)?;
+    name_inputs(&mut inputs, files, &args);
+
+    // A blueprint may name an input that gets the address of a local HTTP bin when nobody gives one.
+    let bin = match parsed.blueprint.metadata.get("http_bin").and_then(Value::as_str) {
+        Some(input) if !inputs.contains_key(input) => {
+            let bin = HttpBin::start(0).await.map_err(one)?;
+            output.note(&format!("`{input}` is not given: posting to a local HTTP bin at http://{}", bin.address));
+            inputs.insert(input.to_owned(), json!(format!("http://{}/listings", bin.address)));
+            Some(bin)
+        }
+        _ => None,
+    };
+    let host = match &bin {
+        Some(bin) => Host::open_with(config, output, &[bin.address.to_string()]).await?,
+        None => host,
+    };
+    let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
+    let handle = host.engine.start(host.start(plan, Value::Object(inputs), args.session)).await?;
+    let outcome = view::follow(handle, output).await;
+    if let Some(bin) = bin {
+        output.note(&format!("the HTTP bin received {}", bin.count()));
+    }
+    outcome
+}
+
+/// The short flags as inputs; what was given with `--input` wins.
+fn name_inputs(inputs: &mut Map<String, Value>, files: Vec<Value>, args: &RunArgs) {
+    if !files.is_empty() {
+        inputs.entry("files").or_insert(Value::Array(files));
+    }
+    for (key, value) in [("note", &args.note), ("query", &args.query), ("session_id", &args.session)] {
+        if let Some(value) = value {
+            inputs.entry(key).or_insert_with(|| json!(value));
+        }
+    }
+}
+
+/// The full name of a bundle's entry: of the bundle itself, the one it starts with.
+fn find(catalog: &Catalog, name: &str) -> Result<String, Problem> {
+    if catalog.blueprints.contains_key(name) {
+        return Ok(name.to_owned());
+    }
+    let of_bundle = |entry: &&std::sync::Arc<BundleEntry>| {
+        entry.plugin == name || entry.plugin.rsplit('/').next() == Some(name)
+    };
+    let start = catalog.blueprints.values().filter(of_bundle).find(|entry| entry.entrypoint);
+    start.map(|entry| entry.name.clone()).ok_or_else(|| {
+        let known = catalog.blueprints.keys().map(String::as_str);
+        let problem = Problem::new(Code::R001, format!("no bundle or blueprint `{name}` is installed"));
+        match ice_core::blueprint::nearest(name, known.clone()) {
+            Some(meant) => problem.help(format!("did you mean `{meant}`?")),
+            None if catalog.blueprints.is_empty() => problem.help("install one: `ice plugins sign MANIFEST --key KEY`"),
+            None => problem.help(format!("installed are {}", known.collect::<Vec<_>>().join(", "))),
+        }
+    })
+}

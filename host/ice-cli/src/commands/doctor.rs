@@ -1,0 +1,169 @@
+//! `ice doctor`: a list of checks; each says what it found and, where that is not good, what to do.
+
+use std::path::Path;
+
+use ice_core::problem::{Exit, Problem};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Outcome;
+use crate::config::Config;
+use crate::guests;
+use crate::output::Output;
+use crate::wire::{Host, Installed, Layout, Storage, make_home};
+
+/// Check that everything ice needs is there, and say what to do where it is not
+///
+/// Exits with 2 when something that running plugins needs is not in order.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+/// What one check found.
+#[derive(Serialize)]
+struct Finding {
+    name: &'static str,
+    ok: bool,
+    /// Whether running plugins needs it.
+    needed: bool,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+/// Below this there is no room for a compiled interpreter component and the database to grow.
+const DISK_FREE_MIN: u64 = 1 << 30;
+
+pub(crate) async fn run(_: Args, config: &Config, output: &Output) -> Outcome {
+    let mut findings = vec![home(config), settings(config), store(config).await, trust(config), plugins(config)];
+    findings.extend([models(config, output).await, sandbox(config, output).await, disk(&config.home), toolchain(), versions()]);
+    let well = findings.iter().all(|finding| finding.ok || !finding.needed);
+    output.either(
+        || json!({ "ok": well, "checks": findings }),
+        || {
+            let mut lines = Vec::new();
+            for finding in &findings {
+                let mark = match (finding.ok, finding.needed) {
+                    (true, _) => "ok",
+                    (false, true) => "NO",
+                    (false, false) => "--",
+                };
+                lines.push(format!("{mark}  {:<10} {}", finding.name, finding.found));
+                lines.extend(finding.fix.iter().map(|fix| format!("               {fix}")));
+            }
+            lines
+        },
+    );
+    Ok(if well { Exit::Done } else { Exit::Usage })
+}
+
+fn good(name: &'static str, found: impl Into<String>) -> Finding {
+    Finding { name, ok: true, needed: true, found: found.into(), fix: None }
+}
+
+fn bad(name: &'static str, problem: &Problem) -> Finding {
+    Finding { name, ok: false, needed: true, found: format!("[{}] {}", problem.code, problem.message), fix: problem.help.clone() }
+}
+
+fn home(config: &Config) -> Finding {
+    match make_home(config) {
+        Ok(()) => good("home", config.home.display().to_string()),
+        Err(problem) => bad("home", &problem),
+    }
+}
+
+fn settings(config: &Config) -> Finding {
+    let file = config.file.display();
+    good("settings", if config.file.exists() { format!("{file}") } else { format!("{file} is not there; the defaults hold") })
+}
+
+async fn store(config: &Config) -> Finding {
+    let storage = match Storage::open(config).await {
+        Ok(storage) => storage,
+        Err(problem) => return bad("store", &problem),
+    };
+    match storage.store.check().await.first() {
+        None => good("store", storage.store.place()),
+        Some(problem) => bad("store", problem),
+    }
+}
+
+fn trust(config: &Config) -> Finding {
+    match ice_registry::Trust::open(&Layout(&config.home).trust()) {
+        Ok(trust) if trust.trusted_keys().is_empty() => Finding {
+            name: "trust",
+            ok: false,
+            needed: true,
+            found: "nobody is trusted, so no plugin can run".into(),
+            fix: Some("`ice keys trust KEY.pem --scope 'iceos/*'`; `ice keys generate` makes a key of your own".into()),
+        },
+        Ok(trust) => good("trust", format!("{} keys, {} scopes", trust.trusted_keys().len(), trust.scopes().len())),
+        Err(problem) => bad("trust", &problem),
+    }
+}
+
+fn plugins(config: &Config) -> Finding {
+    let installed = match Installed::open(config) {
+        Ok(installed) => installed,
+        Err(problem) => return bad("plugins", &problem),
+    };
+    if let Some(problem) = installed.problems.first() {
+        return bad("plugins", problem);
+    }
+    let catalog = &installed.catalog;
+    let found = format!("{} tools, {} agents, {} blueprints", catalog.tools.len(), catalog.agents.len(), catalog.blueprints.len());
+    if catalog.tools.is_empty() && catalog.blueprints.is_empty() {
+        let fix = Some("`ice plugins sign MANIFEST --key KEY` installs one; in a checkout, `make demo` does it all".into());
+        return Finding { name: "plugins", ok: false, needed: true, found: "none is installed".into(), fix };
+    }
+    good("plugins", found)
+}
+
+async fn models(config: &Config, output: &Output) -> Finding {
+    let configured = Host::open(config, output).await.map(|host| host.models);
+    match configured {
+        Ok(models) if models.offline() => Finding {
+            name: "models",
+            ok: true,
+            needed: false,
+            found: "offline: answers are quoted from documents, search is by keyword".into(),
+            fix: Some("set `OPENAI_API_KEY`, or `OPENAI_BASE_URL` for a server of your own".into()),
+        },
+        Ok(models) => good("models", format!("default {}, embedder {}", models.default_model(), models.embedder().unwrap_or_else(|| "none".into()))),
+        Err(problems) => problems.first().map_or_else(|| good("models", ""), |problem| bad("models", problem)),
+    }
+}
+
+async fn sandbox(config: &Config, output: &Output) -> Finding {
+    match Host::open(config, output).await {
+        Ok(host) => match host.runtime.warnings().first() {
+            Some(warning) => Finding { needed: false, ..bad("sandbox", warning) },
+            None => good("sandbox", host.runtime.allocation()),
+        },
+        Err(problems) => problems.first().map_or_else(|| good("sandbox", ""), |problem| bad("sandbox", problem)),
+    }
+}
+
+fn disk(home: &Path) -> Finding {
+    match rustix::fs::statvfs(home) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let found = format!("{} MiB free", free >> 20);
+            if free >= DISK_FREE_MIN {
+                return good("disk", found);
+            }
+            Finding { name: "disk", ok: false, needed: true, found, fix: Some("free some space, or set `ICE_HOME` to another disk".into()) }
+        }
+        Err(error) => bad("disk", &Problem::new(ice_core::problem::Code::C003, format!("the disk does not tell how full it is: {error}"))),
+    }
+}
+
+fn toolchain() -> Finding {
+    match guests::toolchain() {
+        Ok(toolchain) => Finding { needed: false, ..good("toolchain", toolchain) },
+        Err(problem) => Finding { needed: false, ..bad("toolchain", &problem) },
+    }
+}
+
+fn versions() -> Finding {
+    good("versions", format!("ice {}, {}", crate::version(), std::env::consts::OS))
+}

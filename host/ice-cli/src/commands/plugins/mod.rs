@@ -1,0 +1,52 @@
+//! `ice plugins`: one file a verb.
+
+mod build;
+mod export;
+mod grant;
+mod lint;
+mod list;
+mod precompile;
+mod sign;
+mod verify;
+
+use clap::Subcommand;
+
+use super::Outcome;
+use crate::config::Config;
+use crate::output::Output;
+
+#[derive(Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// Build plugins from source into components, and write their manifests
+    Build(build::Args),
+    /// Write the manifest of a built component
+    Export(export::Args),
+    /// Say what an author should mend before signing
+    Lint(lint::Args),
+    /// Sign a manifest and put the plugin into the local store
+    Sign(sign::Args),
+    /// Check every installed plugin again: signatures, and every byte of every component
+    Verify(verify::Args),
+    /// List installed plugins
+    List,
+    /// Show what plugins ask for and what they may do
+    Grants(grant::ShowArgs),
+    /// Permit a plugin something
+    Grant(grant::Args),
+    /// Compile installed plugins ahead of their first call
+    Precompile(precompile::Args),
+}
+
+pub(crate) async fn run(command: PluginsCommand, config: &Config, output: &Output) -> Outcome {
+    match command {
+        PluginsCommand::Build(args) => build::run(args, output).await,
+        PluginsCommand::Export(args) => export::run(args, output).await,
+        PluginsCommand::Lint(args) => lint::run(args, output),
+        PluginsCommand::Sign(args) => sign::run(args, config, output),
+        PluginsCommand::Verify(args) => verify::run(args, config, output),
+        PluginsCommand::List => list::run(config, output),
+        PluginsCommand::Grants(args) => grant::show(args, config, output),
+        PluginsCommand::Grant(args) => grant::run(args, config, output),
+        PluginsCommand::Precompile(args) => precompile::run(args, config, output).await,
+    }
+}

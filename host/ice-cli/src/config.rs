@@ -1,0 +1,247 @@
+//! Settings: file + environment + flags → one resolved [`Config`]. Commands take plain values from it.
+//!
+//! The file is `ice.toml` in the home (`$ICE_HOME`, else `~/.iceos`), or the one `--config` names. A file that
+//! merely lies in the current folder is not read: a checkout must not be able to grant itself anything.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ice_capabilities::Secret;
+use ice_capabilities::llm::PROVIDERS;
+use ice_core::budget::Budget;
+use ice_core::grant::{Grant, LimitSettings};
+use ice_core::id::Identity;
+use ice_core::problem::{Code, Problem};
+use serde::Deserialize;
+
+/// Flags that every command has.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct GlobalArgs {
+    /// Print JSON on standard output and no progress
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// The folder for keys, plugins, executions and memory
+    #[arg(long, global = true, env = "ICE_HOME", value_name = "DIR", hide_env_values = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// The settings file [default: `ice.toml` in the home]
+    #[arg(long, global = true, env = "ICE_CONFIG", value_name = "FILE", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// `ice.toml`. Every key is optional.
+#[derive(Deserialize, Debug, Default)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    store: StoreSection,
+    llm: LlmSection,
+    egress: EgressSection,
+    limits: LimitSections,
+    budget: BudgetSection,
+    /// Plugin name → what it may use.
+    grants: BTreeMap<String, Grant>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(default, deny_unknown_fields)]
+struct StoreSection {
+    /// `sqlite:PATH`; the default is `ice.db` in the home.
+    url: Option<String>,
+}
+
+/// Which models, and where.
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LlmSection {
+    /// `provider/model` used when a blueprint names none.
+    pub(crate) model: Option<String>,
+    /// `provider/model` that turns text into vectors; without one, search is by keyword.
+    pub(crate) embedder: Option<String>,
+    /// Provider name → base URL.
+    pub(crate) base_urls: BTreeMap<String, String>,
+    /// Price table that overrides the built-in one.
+    pub(crate) prices: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(default, deny_unknown_fields)]
+struct EgressSection {
+    /// `host:port` pairs with private or loopback addresses that may be reached nonetheless.
+    allow_private: Vec<String>,
+}
+
+/// Limits of one call, per kind of component.
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitSections {
+    /// For tools.
+    pub(crate) tool: LimitSettings,
+    /// For agents.
+    pub(crate) agent: LimitSettings,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(default, deny_unknown_fields)]
+struct BudgetSection {
+    /// The most one execution may cost, in US dollars.
+    usd: Option<f64>,
+    /// The most tokens one execution may use.
+    tokens: Option<u64>,
+}
+
+/// Everything a command needs to know, resolved.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) home: PathBuf,
+    /// The settings file, whether or not it exists.
+    pub(crate) file: PathBuf,
+    pub(crate) store_url: Option<String>,
+    pub(crate) llm: LlmSection,
+    /// Provider name → key, from the environment.
+    pub(crate) keys: BTreeMap<&'static str, Secret>,
+    pub(crate) allow_private: Vec<String>,
+    pub(crate) limits: LimitSections,
+    pub(crate) budget: Budget,
+    pub(crate) grants: BTreeMap<String, Grant>,
+    pub(crate) identity: Identity,
+}
+
+impl Config {
+    /// Reads the file and the environment. Every problem at once.
+    pub(crate) fn resolve(args: &GlobalArgs) -> Result<Self, Vec<Problem>> {
+        let home = home(args.home.as_deref()).map_err(|problem| vec![problem])?;
+        let path = args.config.clone().unwrap_or_else(|| home.join("ice.toml"));
+        let file = read_file(&path, args.config.is_some()).map_err(|problem| vec![problem])?;
+        let mut problems = Vec::new();
+        let mut limits = file.limits;
+        limits_from_environment(&mut limits, &mut problems);
+        let mut llm = file.llm;
+        let mut keys = BTreeMap::new();
+        for row in PROVIDERS {
+            if let Some(value) = variable(row.key_variable, &mut problems) {
+                keys.insert(row.name, Secret::new(value));
+            }
+            if let Some(value) = variable(row.base_url_variable, &mut problems) {
+                llm.base_urls.insert(row.name.to_owned(), value);
+            }
+        }
+        llm.model = variable("ICE_LLM_MODEL", &mut problems).or(llm.model);
+        let mut allow_private = file.egress.allow_private;
+        if let Some(list) = variable("ICE_EGRESS_ALLOW_PRIVATE", &mut problems) {
+            allow_private.extend(list.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()));
+        }
+        let usd = number("ORG_BUDGET_USD", &mut problems).or(file.budget.usd);
+        let identity = Identity {
+            org: variable("ICE_DEFAULT_ORG_ID", &mut problems).unwrap_or_else(|| "local".into()),
+            user: variable("ICE_DEFAULT_USER_ID", &mut problems).unwrap_or_else(|| "local".into()),
+            session: None,
+        };
+        let store_url = variable("ICEOS_DB_URL", &mut problems).or(file.store.url);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            store_url,
+            llm,
+            keys,
+            allow_private,
+            limits,
+            budget: Budget { micro_usd: usd.map(micro_usd), tokens: file.budget.tokens, ms: None },
+            grants: file.grants,
+            identity,
+            file: path,
+            home,
+        })
+    }
+}
+
+/// US dollars → millionths, rounded to the nearest.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be finite and not negative")]
+fn micro_usd(usd: f64) -> u64 {
+    (usd * 1e6).round() as u64
+}
+
+/// The home: flag or `ICE_HOME`, else `~/.iceos`. Says what to set when there is neither.
+fn home(flag: Option<&Path>) -> Result<PathBuf, Problem> {
+    if let Some(path) = flag {
+        return std::path::absolute(path)
+            .map_err(|error| Problem::new(Code::C003, format!("the home cannot be resolved: {error}")).file(path.display().to_string()));
+    }
+    std::env::home_dir().filter(|path| !path.as_os_str().is_empty()).map(|path| path.join(".iceos")).ok_or_else(|| {
+        Problem::new(Code::C003, "there is no home folder: neither `ICE_HOME` nor `HOME` is set")
+            .help("set `ICE_HOME` to a folder that ice may write to, for example `ICE_HOME=/var/lib/ice`")
+    })
+}
+
+/// Reads `ice.toml`; a file that was not named may be missing.
+fn read_file(path: &Path, named: bool) -> Result<File, Problem> {
+    let place = path.display().to_string();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(File::default()),
+        Err(error) => {
+            return Err(Problem::new(Code::C002, format!("the settings cannot be read: {error}")).file(place));
+        }
+    };
+    let file: File = toml::from_str(&text).map_err(|error| {
+        let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
+        let mut problem = Problem::new(Code::C004, error.message().to_owned())
+            .file(place.clone())
+            .help("see `ice doctor` for the settings in force");
+        if let (Some(at), Some(line)) = (&mut problem.at, line) {
+            at.line = u32::try_from(line).ok();
+        }
+        problem
+    })?;
+    if file.budget.usd.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
+        return Err(Problem::new(Code::C004, "`budget.usd` is not an amount").file(place).help("write 0 or more US dollars"));
+    }
+    Ok(file)
+}
+
+/// A variable of the environment; empty counts as not set, text that is not UTF-8 is a problem.
+fn variable(name: &str, problems: &mut Vec<Problem>) -> Option<String> {
+    match std::env::var(name) {
+        Ok(value) if value.is_empty() => None,
+        Ok(value) => Some(value),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(std::env::VarError::NotUnicode(_)) => {
+            problems.push(Problem::new(Code::C004, format!("`{name}` is not UTF-8 text")));
+            None
+        }
+    }
+}
+
+fn number(name: &str, problems: &mut Vec<Problem>) -> Option<f64> {
+    let text = variable(name, problems)?;
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Some(value),
+        _ => {
+            problems.push(Problem::new(Code::C004, format!("`{name}={text}` is not an amount")).help("write a number that is 0 or more"));
+            None
+        }
+    }
+}
+
+/// `ICE_SANDBOX_{TOOL,AGENT}_{MEMORY_MB,TIMEOUT_SECONDS,CPU_SECONDS}`.
+fn limits_from_environment(limits: &mut LimitSections, problems: &mut Vec<Problem>) {
+    for (kind, settings) in [("TOOL", &mut limits.tool), ("AGENT", &mut limits.agent)] {
+        let fields = [
+            ("MEMORY_MB", &mut settings.memory_mb),
+            ("TIMEOUT_SECONDS", &mut settings.timeout_seconds),
+            ("CPU_SECONDS", &mut settings.cpu_seconds),
+        ];
+        for (suffix, field) in fields {
+            let name = format!("ICE_SANDBOX_{kind}_{suffix}");
+            let Some(text) = variable(&name, problems) else { continue };
+            match text.parse::<u32>() {
+                Ok(value) if value > 0 => *field = Some(value),
+                _ => problems.push(
+                    Problem::new(Code::C004, format!("`{name}={text}` is not a limit")).help("write a whole number from 1 up"),
+                ),
+            }
+        }
+    }
+}

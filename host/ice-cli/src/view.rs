@@ -1,0 +1,122 @@
+//! Follows an execution while it runs and prints what came of it.
+
+use std::collections::BTreeMap;
+
+use ice_core::event::{Event, Fact, FinalStatus};
+use ice_core::execution::Ending;
+use ice_core::problem::{Code, Exit, Problem};
+use ice_engine::{Handle, Live};
+use serde_json::{Value, json};
+
+use crate::interrupt;
+use crate::output::Output;
+
+/// Shows progress until the execution ends, prints its outputs, and says how to exit.
+pub(crate) async fn follow(handle: Handle, output: &Output) -> Result<Exit, Vec<Problem>> {
+    let id = handle.id.clone();
+    output.note(&format!("execution {id}"));
+    let mut live = handle.events();
+    let bar = output.spinner("starting");
+    let mut running = BTreeMap::new();
+    let mut asked_to_stop = false;
+    let ending = loop {
+        tokio::select! {
+            next = live.next() => match next.map_err(|problem| vec![problem])? {
+                Some(Live::Event(event)) => show(&event, &mut running, &bar, output),
+                Some(Live::Delta { .. }) => {}
+                None => break handle.finish().await,
+            },
+            () = interrupt::interrupted(), if !asked_to_stop => {
+                asked_to_stop = true;
+                interrupt::leave_on_second();
+                output.note("stopping; press Ctrl-C again to leave at once");
+                handle.cancel("interrupted by the user");
+            }
+        }
+    };
+    bar.finish_and_clear();
+    Ok(print(&id.0, &ending, asked_to_stop, output))
+}
+
+/// One line a finished, failed, retried or skipped node; a terminal also sees which nodes are running.
+fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::ProgressBar, output: &Output) {
+    let path = event.path.as_str();
+    let took = |running: &mut BTreeMap<String, u64>| event.at.saturating_sub(running.remove(path).unwrap_or(event.at));
+    let line = match &event.fact {
+        Fact::NodeStarted { .. } => {
+            running.insert(path.to_owned(), event.at);
+            None
+        }
+        Fact::NodeFinished { usage, .. } => {
+            let tokens = match usage.total_tokens() {
+                0 => String::new(),
+                tokens => format!(", {tokens} tokens"),
+            };
+            Some(format!("  done {path} ({} ms{tokens})", took(running)))
+        }
+        Fact::NodeFailed { problem, .. } => {
+            running.remove(path);
+            Some(format!("  FAILED {path}: [{}] {}", problem.code, problem.message))
+        }
+        Fact::NodeRetried { problem, delay_ms } => {
+            running.remove(path);
+            Some(format!("  again {path} in {delay_ms} ms: {}", problem.message))
+        }
+        Fact::Logged { level, message } if level == "warn" || level == "error" => Some(format!("  {level} {path}: {message}")),
+        _ => None,
+    };
+    if let Some(line) = line {
+        if output.redraws() { bar.println(line) } else { output.note(&line) }
+    }
+    bar.set_message(running.keys().cloned().collect::<Vec<_>>().join(", "));
+}
+
+/// Prints the outputs (all of the ending with `--json`), and the first failure on standard error.
+pub(crate) fn print(id: &str, ending: &Ending, interrupted: bool, output: &Output) -> Exit {
+    if output.json() {
+        output.value(&json!({
+            "execution_id": id,
+            "status": ending.status,
+            "outputs": ending.outputs,
+            "usage": ending.usage,
+            "problem": ending.problem,
+        }));
+    } else {
+        print_outputs(&ending.outputs, output);
+        if let Some(problem) = &ending.problem {
+            output.problems(std::slice::from_ref(problem));
+        }
+        if ending.status == FinalStatus::CompletedWithErrors {
+            output.note(&format!("some nodes failed; see `ice executions show {id}`"));
+        }
+    }
+    match ending.status {
+        FinalStatus::Completed => Exit::Done,
+        FinalStatus::Cancelled if interrupted => Exit::Interrupted,
+        FinalStatus::CompletedWithErrors | FinalStatus::Failed | FinalStatus::Cancelled => {
+            let refused = ending.problem.as_ref().is_some_and(|problem| problem.code.exit() == Exit::Refused);
+            if refused { Exit::Refused } else { Exit::Failed }
+        }
+    }
+}
+
+/// An answer with citations is printed for a reader; everything else as JSON.
+fn print_outputs(outputs: &Value, output: &Output) {
+    let (Some(answer), Some(citations)) = (outputs["answer"].as_str(), outputs["citations"].as_array()) else {
+        if !outputs.is_null() {
+            output.value(outputs);
+        }
+        return;
+    };
+    output.line(answer);
+    for (number, citation) in citations.iter().enumerate() {
+        let text = |key: &str| citation[key].as_str().unwrap_or_default().to_owned();
+        let quote = text("quote").split_whitespace().collect::<Vec<_>>().join(" ");
+        output.line(&format!("[{}] {}, chunk {}: \"{quote}\"", number + 1, text("file"), citation["chunk"]));
+    }
+}
+
+/// A failure of the execution as a problem of the command.
+pub(crate) fn not_found(id: &str) -> Problem {
+    Problem::new(Code::X003, format!("there is no execution `{id}`")).help("`ice executions list` shows them")
+}

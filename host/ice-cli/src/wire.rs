@@ -1,0 +1,306 @@
+//! The one composition root: decides who stands behind every port.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ice_capabilities::llm::ProviderOptions;
+use ice_capabilities::{Egress, EgressOptions, LlmOptions, MemoryOptions, Models, SearchMemory, Secrets};
+use ice_capabilities::{SystemClock, SystemResolver};
+use async_trait::async_trait;
+use ice_core::catalog::{BundleEntry, Catalog};
+use ice_core::grant::{Grant, LimitSettings};
+use ice_core::id::{Digest, Identity};
+use ice_core::ports::{Artifacts, Clock, Components, Documents, Events, Failure, Http, Llm, Memory, MemoryRows};
+use ice_core::problem::{Code, Problem};
+use ice_engine::plan::Plan;
+use ice_engine::{Engine, EngineOptions, Ports, StartExecution};
+use ice_registry::store::Store as Plugins;
+use ice_registry::trust::Trust;
+use ice_runtime::{Description, HostLimits, Runtime, RuntimeOptions, RuntimePorts};
+use ice_store::Store;
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::output::Output;
+
+/// Where things stand in the home.
+pub(crate) struct Layout<'a>(pub(crate) &'a Path);
+
+impl Layout<'_> {
+    /// Private keys of the user.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+    /// Keys the operator believes, and for which names.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.0.join("trust")
+    }
+    /// Installed plugins.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.0.join("store")
+    }
+    /// Compiled code.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.0.join("cache/aot")
+    }
+    /// Executions, documents, memory.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("ice.db")
+    }
+    /// Secrets of the operator, for `{{secret:NAME}}`.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.0.join("secrets.toml")
+    }
+}
+
+/// Makes the home when it is not there, for this user only.
+pub(crate) fn make_home(config: &Config) -> Result<(), Problem> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.home).map_err(|error| {
+        Problem::new(Code::C003, format!("the home cannot be made: {error}"))
+            .file(config.home.display().to_string())
+            .help("set `ICE_HOME` to a folder that you may write to")
+    })
+}
+
+/// The database alone, for commands that only look.
+pub(crate) struct Storage {
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Storage {
+    /// Opens the database, making it when it is not there.
+    pub(crate) async fn open(config: &Config) -> Result<Self, Problem> {
+        make_home(config)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = match &config.store_url {
+            Some(url) => ice_store::open(url, Arc::clone(&clock)).await?,
+            None => {
+                let path = Layout(&config.home).database();
+                ice_store::open_path(&path, Arc::clone(&clock), ice_store::Options::default()).await?
+            }
+        };
+        Ok(Self { store: Arc::new(store), clock })
+    }
+}
+
+/// Plugins, trust and the catalog they make, without anything that runs.
+pub(crate) struct Installed {
+    pub(crate) plugins: Arc<Plugins>,
+    pub(crate) trust: Trust,
+    pub(crate) catalog: Catalog,
+    /// Plugins that were left out, each with why.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Installed {
+    /// Verifies the signature of every installed plugin.
+    pub(crate) fn open(config: &Config) -> Result<Self, Problem> {
+        make_home(config)?;
+        let layout = Layout(&config.home);
+        let trust = Trust::open(&layout.trust())?;
+        let plugins = Arc::new(Plugins::open(&layout.plugins())?);
+        let (catalog, problems) = ice_registry::catalog::catalog(&plugins, &trust, &config.grants);
+        Ok(Self { plugins, trust, catalog, problems })
+    }
+}
+
+/// Everything, ready to run.
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) models: Arc<Models>,
+    pub(crate) catalog: Arc<Catalog>,
+    identity: Identity,
+    budget: ice_core::budget::Budget,
+    /// Plugins that were left out, each with why.
+    pub(crate) left_out: Vec<Problem>,
+}
+
+impl Host {
+    /// Puts the house together. Warns about plugins that are left out because they do not verify.
+    pub(crate) async fn open(config: &Config, output: &Output) -> Result<Self, Vec<Problem>> {
+        Self::open_with(config, output, &[]).await
+    }
+
+    /// Like [`Host::open`]; `allow_private` adds addresses that this process itself listens on, and `rules` what the
+    /// plugins that may use HTTP at all may send there.
+    pub(crate) async fn open_with(
+        config: &Config,
+        output: &Output,
+        own_addresses: &[String],
+    ) -> Result<Self, Vec<Problem>> {
+        let one = |problem: Problem| vec![problem];
+        let installed = Installed::open(config).map_err(one)?;
+        installed.problems.iter().for_each(|problem| output.warn(problem));
+        let storage = Storage::open(config).await.map_err(one)?;
+        let egress = Arc::new(egress(config, own_addresses)?);
+        let models = Arc::new(Models::new(llm_options(config)?, Arc::clone(&egress))?);
+        let rows: Arc<dyn MemoryRows> = Arc::clone(&storage.store) as _;
+        let llm: Arc<dyn Llm> = Arc::clone(&models) as _;
+        let memory = SearchMemory::new(rows, Arc::clone(&storage.clock), MemoryOptions::default());
+        let memory: Arc<dyn Memory> = match models.embedder() {
+            Some(embedder) => Arc::new(memory.with_embedder(Arc::clone(&llm), embedder)),
+            None => Arc::new(memory),
+        };
+        let http: Arc<dyn Http> = egress;
+        let options = RuntimeOptions {
+            cache_dir: Some(Layout(&config.home).cache()),
+            limits: limits(config),
+            ..RuntimeOptions::default()
+        };
+        let ports = RuntimePorts {
+            artifacts: Arc::clone(&installed.plugins) as _,
+            llm: Arc::clone(&llm),
+            memory: Arc::clone(&memory),
+            http: Arc::clone(&http),
+            clock: Arc::clone(&storage.clock),
+        };
+        let runtime = Arc::new(Runtime::new(options, ports).map_err(one)?);
+        let catalog = Arc::new(permit(installed.catalog, own_addresses));
+        runtime.set_catalog(Arc::clone(&catalog));
+        let ports = Ports {
+            components: Arc::clone(&runtime) as Arc<dyn Components>,
+            llm,
+            memory,
+            http,
+            events: Arc::clone(&storage.store) as Arc<dyn Events>,
+            documents: Arc::clone(&storage.store) as Arc<dyn Documents>,
+            clock: storage.clock,
+        };
+        let engine = Engine::new(ports, EngineOptions::default());
+        let (identity, budget) = (config.identity.clone(), config.budget);
+        Ok(Self { engine, runtime, models, catalog, identity, budget, left_out: installed.problems })
+    }
+
+    /// What to start, with the limits of this host.
+    pub(crate) fn start(&self, plan: Plan, inputs: Value, session: Option<String>) -> StartExecution {
+        let identity = Identity { session, ..self.identity.clone() };
+        StartExecution { plan: Arc::new(plan), inputs, identity, parent: None, budget: self.budget }
+    }
+
+    /// Adds what was left out to problems that may come from it: a tool is unknown because its plugin is refused.
+    pub(crate) fn explain(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
+        problems.extend(self.left_out.iter().cloned());
+        problems
+    }
+}
+
+/// Lets plugins that were granted `http` at all post to addresses this very process listens on.
+fn permit(mut catalog: Catalog, own_addresses: &[String]) -> Catalog {
+    if own_addresses.is_empty() {
+        return catalog;
+    }
+    for callable in catalog.tools.values_mut() {
+        if callable.granted.http.is_empty() {
+            continue;
+        }
+        let callable = Arc::make_mut(callable);
+        let grant: &mut Grant = Arc::make_mut(&mut callable.granted);
+        grant.http.extend(own_addresses.iter().map(|address| format!("* http://{address}/*")));
+    }
+    catalog
+}
+
+fn egress(config: &Config, own_addresses: &[String]) -> Result<Egress, Vec<Problem>> {
+    // Variables that are not text cannot be secrets: they could not be sent in a header.
+    let variables = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let mut secrets = Secrets::from_variables(variables)?;
+    let file = Layout(&config.home).secrets();
+    if file.exists() {
+        secrets = Secrets::from_file(&file)?.merge(secrets);
+    }
+    let allow_private = config.allow_private.iter().chain(own_addresses).cloned().collect();
+    Egress::new(EgressOptions { allow_private, ..EgressOptions::default() }, secrets, Arc::new(SystemResolver))
+}
+
+fn llm_options(config: &Config) -> Result<LlmOptions, Vec<Problem>> {
+    let mut providers: BTreeMap<String, ProviderOptions> = BTreeMap::new();
+    for (provider, key) in &config.keys {
+        providers.entry((*provider).to_owned()).or_default().key = Some(key.clone());
+    }
+    for (provider, url) in &config.llm.base_urls {
+        providers.entry(provider.clone()).or_default().base_url = Some(url.clone());
+    }
+    let prices_toml = config.llm.prices.as_ref().map(|path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            vec![Problem::new(Code::C002, format!("the prices cannot be read: {error}")).file(path.display().to_string())]
+        })
+    });
+    Ok(LlmOptions {
+        providers,
+        default_model: config.llm.model.clone(),
+        embedder: config.llm.embedder.clone(),
+        prices_toml: prices_toml.transpose()?,
+        ..LlmOptions::default()
+    })
+}
+
+fn limits(config: &Config) -> HostLimits {
+    let default = HostLimits::default();
+    let (tool, agent) = (apply(default.tool, &config.limits.tool), apply(default.agent, &config.limits.agent));
+    HostLimits { tool, agent, ..default }
+}
+
+/// What the operator set replaces the built-in limit, in both directions.
+fn apply(mut limits: ice_runtime::Limits, settings: &LimitSettings) -> ice_runtime::Limits {
+    use std::time::Duration;
+    let seconds = |value: u32| Duration::from_secs(value.into());
+    limits.memory_bytes = settings.memory_mb.map_or(limits.memory_bytes, |mb| u64::from(mb) << 20);
+    limits.wall = settings.timeout_seconds.map_or(limits.wall, seconds);
+    limits.cpu = settings.cpu_seconds.map_or(limits.cpu, seconds);
+    limits.log_bytes = settings.log_kb.map_or(limits.log_bytes, |kb| u64::from(kb) << 10);
+    limits.host_calls = settings.host_calls.unwrap_or(limits.host_calls);
+    limits.egress_bytes = settings.egress_bytes.unwrap_or(limits.egress_bytes);
+    limits
+}
+
+/// Asks a component that nobody signed yet what it is, in the sandbox and without any grant.
+pub(crate) async fn describe(bytes: &[u8]) -> Result<Description, Problem> {
+    let runtime = workbench(bytes).await?;
+    runtime.describe(bytes).await.map_err(|failure| failure.problem)
+}
+
+/// Returns one blueprint of a bundle that nobody signed yet.
+pub(crate) async fn bundled_blueprint(bytes: &[u8], name: &str) -> Result<Value, Problem> {
+    let runtime = workbench(bytes).await?;
+    let entry = BundleEntry {
+        name: format!("bundle.{name}"),
+        description: String::new(),
+        plugin: "the bundle".to_owned(),
+        artifact: Digest::of(bytes),
+        entrypoint: true,
+    };
+    let blueprints = [(entry.name.clone(), Arc::new(entry))].into();
+    runtime.set_catalog(Arc::new(Catalog { blueprints, ..Catalog::default() }));
+    runtime.blueprint(&format!("bundle.{name}")).await.map_err(|failure| failure.problem)
+}
+
+/// A runtime whose outside is empty: one component, an empty memory that is not kept, no way out.
+async fn workbench(bytes: &[u8]) -> Result<Runtime, Problem> {
+    let first = |problems: Vec<Problem>| problems.into_iter().next().expect("a failure has a problem");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rows = Arc::new(ice_store::open("sqlite::memory:", Arc::clone(&clock)).await?);
+    let secrets = Secrets::default();
+    let egress = Arc::new(Egress::new(EgressOptions::default(), secrets, Arc::new(SystemResolver)).map_err(first)?);
+    let llm: Arc<dyn Llm> = Arc::new(Models::new(LlmOptions::default(), Arc::clone(&egress)).map_err(first)?);
+    let memory = SearchMemory::new(rows, Arc::clone(&clock), MemoryOptions::default());
+    let artifacts = Arc::new(OneComponent(bytes.to_vec()));
+    let ports = RuntimePorts { artifacts, llm, memory: Arc::new(memory), http: egress, clock };
+    Runtime::new(RuntimeOptions::default(), ports)
+}
+
+/// The component on the workbench.
+struct OneComponent(Vec<u8>);
+
+#[async_trait]
+impl Artifacts for OneComponent {
+    async fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Failure> {
+        if *digest == Digest::of(&self.0) {
+            return Ok(self.0.clone());
+        }
+        Err(Failure::never(Problem::new(Code::T001, format!("the component at hand is not {digest}"))))
+    }
+}

@@ -1,0 +1,90 @@
+//! The printed form, and that reading and printing agree.
+
+use expect_test::expect;
+
+use super::*;
+
+fn package(name: &str, version: &str) -> LockedPackage {
+    LockedPackage {
+        name: name.to_owned(),
+        version: version.parse().unwrap(),
+        kind: Kind::Plugin,
+        sequence: 17,
+        source: Some("oci://registry.acme.example/ice/acme/csv_reader".to_owned()),
+        oci_digest: None,
+        statement: Digest::of(b"S"),
+        manifest: Digest::of(b"M"),
+        artifacts: vec![LockedArtifact {
+            name: "csv_reader".to_owned(),
+            digest: Digest::of(b"A"),
+            size: 8,
+        }],
+        signed_by: vec![Digest::of(b"K")],
+        interface: Digest::of(b"I"),
+        granted: vec!["http:GET https://a.example/\"x\"".to_owned()],
+        dependencies: vec!["acme/search 1.0.4".to_owned()],
+    }
+}
+
+#[test]
+fn a_lock_is_sorted_and_reads_back() {
+    let lock = Lock::new([
+        package("b/b", "2.0.0"),
+        package("a/a", "1.10.0"),
+        package("a/a", "1.9.0"),
+    ]);
+    let text = lock.print();
+    assert_eq!(Lock::parse(&text).unwrap(), lock);
+    assert_eq!(Lock::parse(&text).unwrap().print(), text);
+    let versions: Vec<String> = lock
+        .packages()
+        .iter()
+        .map(|p| format!("{} {}", p.name, p.version))
+        .collect();
+    assert_eq!(versions, ["a/a 1.9.0", "a/a 1.10.0", "b/b 2.0.0"]);
+    expect![[r#"
+        version = 1
+
+        [[package]]
+        name = "acme/csv_reader"
+        version = "1.2.3"
+        kind = "plugin"
+        sequence = 17
+        source = "oci://registry.acme.example/ice/acme/csv_reader"
+        statement = "sha256:8de0b3c47f112c59745f717a626932264c422a7563954872e237b223af4ad643"
+        manifest = "sha256:08f271887ce94707da822d5263bae19d5519cb3614e0daedc4c7ce5dab7473f1"
+        artifacts = [{ name = "csv_reader", digest = "sha256:559aead08264d5795d3909718cdd05abd49572e84fe55590eef31a88a08fdffd", size = 8 }]
+        signed_by = ["sha256:86be9a55762d316a3026c2836d044f5fc76e34da10e1b45feee5f18be7edb177"]
+        interface = "sha256:a83dd0ccbffe39d071cc317ddf6e97f5c6b1c87af91919271f9fa140b0508c6c"
+        granted = ["http:GET https://a.example/\"x\""]
+        dependencies = ["acme/search 1.0.4"]
+    "#]]
+    .assert_eq(&Lock::new([package("acme/csv_reader", "1.2.3")]).print());
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_says_where() {
+    let problem = Lock::parse("version = 1\n[[package]]\nname = 3\n").unwrap_err();
+    assert_eq!(
+        (problem.code, problem.at.unwrap().line),
+        (Code::M007, Some(3))
+    );
+    assert!(
+        Lock::parse("version = 2\n")
+            .unwrap_err()
+            .message
+            .contains("version 2")
+    );
+    assert_eq!(Lock::parse("version = 1\n").unwrap(), Lock::default());
+    let text = Lock::new([package("a/a", "1.0.0")]).print();
+    assert_eq!(
+        Lock::parse(&text.replace("a/a", "A/a")).unwrap_err().code,
+        Code::T018
+    );
+    assert_eq!(
+        Lock::parse(&text.replace("size = 8", "size = 8, extra = 1"))
+            .unwrap_err()
+            .code,
+        Code::M007
+    );
+}

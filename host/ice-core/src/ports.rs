@@ -1,0 +1,511 @@
+//! The traits to the outside. The engine and the runtime know these; `ice-cli/wire.rs` decides who stands behind them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::budget::{Receipt, Usage};
+use crate::catalog::{CallKind, Catalog};
+use crate::event::{CapabilityUse, Event};
+use crate::grant::{Grant, LimitSettings};
+use crate::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
+use crate::problem::Problem;
+
+/// A problem, and whether trying again could help.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct Failure {
+    /// What a person reads.
+    pub problem: Problem,
+    /// What the scheduler does.
+    pub retry: Retry,
+}
+
+/// Whether the same call could succeed later.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// No: it would fail again.
+    Never,
+    /// Perhaps, after the pause of the node's retry policy.
+    Maybe,
+    /// Whoever was asked wants at least this pause.
+    AfterMs(u64),
+}
+
+impl Failure {
+    /// Trying again would not help.
+    pub fn never(problem: Problem) -> Self {
+        Self { problem, retry: Retry::Never }
+    }
+
+    /// Trying again may help.
+    pub fn maybe(problem: Problem) -> Self {
+        Self { problem, retry: Retry::Maybe }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Components
+
+/// One call into a component.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Tool or agent.
+    pub kind: CallKind,
+    /// Its name in the catalog.
+    pub name: String,
+    /// The component to use, when the execution pinned one; else the catalog's.
+    pub artifact: Option<Digest>,
+    /// The input; already checked against the input schema.
+    pub input: Value,
+    /// The execution this call belongs to.
+    pub execution: ExecutionId,
+    /// The node.
+    pub path: NodePath,
+    /// 1 on the first try.
+    pub attempt: u32,
+    /// The node's own bounds; the tighter of these, the grant's and the host's apply.
+    pub limits: LimitSettings,
+}
+
+/// What came of a call. There is a receipt whether it went well or not.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The guest's answer, or why there is none.
+    pub result: Result<Value, Failure>,
+    /// What it cost.
+    pub receipt: Receipt,
+}
+
+/// Runs tools and agents. Implemented by ice-runtime; scripted in tests.
+#[async_trait]
+pub trait Components: Send + Sync {
+    /// Everything that can be called. Cheap; the same `Arc` until something is installed.
+    fn catalog(&self) -> Arc<Catalog>;
+
+    /// Calls a tool or an agent in a fresh instance. Stops the guest when `scope` is cancelled or a limit is reached.
+    async fn call(&self, call: Call, scope: Arc<dyn Scope>) -> Outcome;
+
+    /// Returns one blueprint document of an installed bundle, by `bundle.blueprint`.
+    async fn blueprint(&self, entry: &str) -> Result<Value, Failure>;
+}
+
+/// What a running call may ask of the execution it belongs to. Implemented by the engine, one per node attempt.
+#[async_trait]
+pub trait Scope: Send + Sync {
+    /// Whom the execution runs for.
+    fn identity(&self) -> &Identity;
+
+    /// Returns when the call must stop: cancelled, timed out, or the execution was lost to another process.
+    async fn cancelled(&self);
+
+    /// The recorded answer to the `ordinal`-th use of a capability, when this attempt ran before a crash and its
+    /// request was the same. The caller then must not ask again.
+    fn recall(&self, ordinal: u32, request: &Digest) -> Option<Value>;
+
+    /// Sets money and tokens aside before a priced call. Fails with X-codes when a budget would be exceeded.
+    async fn reserve(&self, estimate: Usage) -> Result<(), Failure>;
+
+    /// Appends that a capability was used, and settles the reservation if there was one.
+    /// A use with a reply is durable when this returns, before the guest sees the reply.
+    async fn record(&self, used: CapabilityUse) -> Result<(), Failure>;
+
+    /// Appends a log line.
+    fn log(&self, level: &str, message: String);
+
+    /// Passes a piece of a streamed answer to whoever follows the execution. Not stored.
+    fn delta(&self, text: &str);
+
+    /// Calls a tool as a child node of this one. The grant was already checked.
+    async fn call_tool(&self, name: &str, input: Value) -> Result<Value, Failure>;
+
+    /// Starts a child execution of a blueprint.
+    async fn start_execution(&self, blueprint: &str, inputs: Value) -> Result<ExecutionId, Failure>;
+
+    /// Reads where a child execution stands: `Ok(None)` while it runs.
+    async fn poll_execution(&self, id: &ExecutionId) -> Result<Option<crate::execution::Ending>, Failure>;
+
+    /// Asks a child execution to stop.
+    async fn cancel_execution(&self, id: &ExecutionId) -> Result<(), Failure>;
+}
+
+/// The verified bytes of components. Implemented by ice-registry.
+#[async_trait]
+pub trait Artifacts: Send + Sync {
+    /// Returns the bytes whose SHA-256 is `digest`, hashed on this very buffer. Fails with T-codes.
+    async fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Failure>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Language models
+
+/// Who speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Instructions.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// The answer of a tool.
+    Tool,
+}
+
+/// One call a model asks for.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct ToolCall {
+    /// Names this call in the answer that goes back.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// Arguments as the model wrote them: JSON, not checked against the tool's schema.
+    pub arguments: Value,
+}
+
+/// One turn.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// The text.
+    pub content: String,
+    /// Calls the assistant asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// For role `tool`: the call this answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
+}
+
+/// A tool a model may ask for.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct ToolSpec {
+    /// Its name.
+    pub name: String,
+    /// For the model.
+    pub description: String,
+    /// JSON Schema of the arguments.
+    pub input_schema: Value,
+}
+
+/// One question to a model.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug, Default)]
+#[serde(default)]
+pub struct LlmRequest {
+    /// Provider name; empty when `model` says it, or for the host's default.
+    pub provider: String,
+    /// `model` or `provider/model`; empty for the host's default.
+    pub model: String,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// Tools the model may ask for.
+    pub tools: Vec<ToolSpec>,
+    /// When set, the reply's content is JSON that fits this schema.
+    pub output_schema: Option<Value>,
+    /// Most tokens to write.
+    pub max_tokens: Option<u32>,
+    /// 0 to 2.
+    pub temperature: Option<f32>,
+    /// Further provider parameters (`top_p`, `stop`, …), passed through.
+    pub extra: serde_json::Map<String, Value>,
+}
+
+/// A model's answer.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct LlmReply {
+    /// The assistant's turn.
+    pub message: Message,
+    /// `provider/model` that answered.
+    pub model: String,
+    /// As counted by the provider, priced by the host.
+    pub usage: Usage,
+    /// Whether the host's offline provider answered.
+    pub offline: bool,
+    /// Why the model stopped: `stop`, `length`, `tool_calls`, or the provider's own word.
+    pub finish_reason: String,
+}
+
+/// What the host knows about a model before asking it.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct ModelInfo {
+    /// The provider.
+    pub provider: String,
+    /// The model's name at the provider.
+    pub model: String,
+    /// The most one such request can cost; `unpriced_calls` is 1 when the price is not known.
+    pub estimate: Usage,
+}
+
+/// One vector per text.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Embeddings {
+    /// In the order of the texts.
+    pub vectors: Vec<Vec<f32>>,
+    /// Name of the embedder; vectors of two embedders never mix.
+    pub model: String,
+    /// As counted by the provider, priced by the host.
+    pub usage: Usage,
+}
+
+/// Where pieces of a streamed answer go.
+pub type DeltaSink<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// Language models. Implemented by ice-capabilities.
+#[async_trait]
+pub trait Llm: Send + Sync {
+    /// Says who would answer and what it may cost, without asking. Fails when no provider serves the model.
+    fn resolve(&self, request: &LlmRequest) -> Result<ModelInfo, Failure>;
+
+    /// Asks. Text is passed to `deltas` as it comes, when the provider streams.
+    async fn complete(&self, request: &LlmRequest, deltas: Option<DeltaSink<'_>>) -> Result<LlmReply, Failure>;
+
+    /// Turns texts into vectors; the empty model is the host's embedder. Fails when there is none.
+    async fn embed(&self, model: &str, texts: &[String]) -> Result<Embeddings, Failure>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// HTTP
+
+/// One request to the outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpRequest {
+    /// Upper case.
+    pub method: String,
+    /// Absolute.
+    pub url: String,
+    /// Names in lower case. A value may hold `{{secret:NAME}}`.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// Time for everything: connect, redirects, body.
+    pub timeout_ms: u64,
+}
+
+/// One answer from the outside, its secrets scrubbed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// The URL that answered, after redirects.
+    pub url: String,
+}
+
+/// The one way out. Implemented by ice-capabilities.
+#[async_trait]
+pub trait Http: Send + Sync {
+    /// Sends one request; the grant is checked for the first URL and again for every redirect, and it says which
+    /// secrets may be filled in for which host.
+    async fn send(&self, request: HttpRequest, grant: &Grant) -> Result<HttpResponse, Failure>;
+
+    /// Whether a secret of this name is set on this host.
+    fn has_secret(&self, name: &str) -> bool;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Memory
+
+/// One remembered text.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct MemoryItem {
+    /// Unique within its scope.
+    pub key: String,
+    /// What is remembered and searched.
+    pub text: String,
+    /// A JSON object.
+    pub metadata: Value,
+}
+
+/// One answer of a search.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct MemoryHit {
+    /// The item.
+    pub item: MemoryItem,
+    /// Higher is better; comparable within one answer only.
+    pub score: f32,
+    /// `keyword`, `vector` or `hybrid`.
+    pub source: String,
+}
+
+/// Narrows a search; the default lets everything pass.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[serde(default)]
+pub struct MemoryFilter {
+    /// `metadata.category` equals this.
+    pub category: Option<String>,
+    /// `metadata.tags` holds every one of these.
+    pub tags: Vec<String>,
+    /// The key starts with this.
+    pub key_prefix: Option<String>,
+}
+
+/// What components and nodes remember. Implemented by ice-capabilities over [`MemoryRows`].
+#[async_trait]
+pub trait Memory: Send + Sync {
+    /// Writes `item`, replacing what was under its key. Returns what the embedding cost.
+    async fn write(&self, who: &Identity, scope: &str, item: MemoryItem) -> Result<Usage, Failure>;
+    /// Returns the item under `key`.
+    async fn read(&self, who: &Identity, scope: &str, key: &str) -> Result<Option<MemoryItem>, Failure>;
+    /// Returns the best answers, best first, and what embedding the query cost.
+    async fn search(
+        &self,
+        who: &Identity,
+        scope: &str,
+        query: &str,
+        filter: &MemoryFilter,
+        limit: u32,
+    ) -> Result<(Vec<MemoryHit>, Usage), Failure>;
+    /// Returns the newest items whose key starts with `key_prefix`, newest first.
+    async fn recent(
+        &self,
+        who: &Identity,
+        scope: &str,
+        key_prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<MemoryItem>, Failure>;
+    /// Removes `key`; no failure if it was not there.
+    async fn forget(&self, who: &Identity, scope: &str, key: &str) -> Result<(), Failure>;
+}
+
+/// A memory row as it is stored.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MemoryRow {
+    /// Key, text and metadata.
+    pub item: MemoryItem,
+    /// Digest of the text.
+    pub content: Digest,
+    /// Embedder and vector, when there is an embedder.
+    pub embedding: Option<(String, Vec<f32>)>,
+    /// When it was written.
+    pub written: UnixMs,
+}
+
+/// Storage of memory. Implemented by ice-store; knows rows and ranks, not meaning.
+#[async_trait]
+pub trait MemoryRows: Send + Sync {
+    /// Inserts or replaces the row under its key.
+    async fn put(&self, who: &Identity, scope: &str, row: MemoryRow) -> Result<(), Failure>;
+    /// Returns the row under `key`.
+    async fn get(&self, who: &Identity, scope: &str, key: &str) -> Result<Option<MemoryRow>, Failure>;
+    /// Returns rows by BM25 over the text, best first, with the score (higher is better).
+    async fn keyword(
+        &self,
+        who: &Identity,
+        scope: &str,
+        query: &str,
+        filter: &MemoryFilter,
+        limit: u32,
+    ) -> Result<Vec<(MemoryRow, f32)>, Failure>;
+    /// Returns rows by cosine similarity to `vector` among those of the same embedder, best first.
+    async fn nearest(
+        &self,
+        who: &Identity,
+        scope: &str,
+        embedder: &str,
+        vector: &[f32],
+        filter: &MemoryFilter,
+        limit: u32,
+    ) -> Result<Vec<(MemoryRow, f32)>, Failure>;
+    /// Returns the newest rows whose key starts with `key_prefix`, newest first.
+    async fn recent(
+        &self,
+        who: &Identity,
+        scope: &str,
+        key_prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<MemoryRow>, Failure>;
+    /// Removes the row under `key`.
+    async fn delete(&self, who: &Identity, scope: &str, key: &str) -> Result<(), Failure>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Storage of executions and documents
+
+/// The right to append to one execution. A holder that let it expire, or lost it, appends nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Grows with every holder; an append carries it and is refused when it is not the newest.
+    pub fence: u64,
+    /// When it expires unless renewed.
+    pub until: UnixMs,
+}
+
+/// One line of a listing, derived from the events by the store's caller and kept beside them.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct ExecutionRow {
+    /// The execution.
+    pub id: ExecutionId,
+    /// A name for people.
+    pub name: String,
+    /// `running`, `completed`, `completed_with_errors`, `failed` or `cancelled`.
+    pub status: String,
+    /// When it started.
+    pub started: UnixMs,
+    /// When the newest event was appended.
+    pub updated: UnixMs,
+    /// Number of events.
+    pub events: u64,
+    /// Whether some process holds an unexpired lease.
+    pub held: bool,
+}
+
+/// The event lists. Implemented by ice-store.
+#[async_trait]
+pub trait Events: Send + Sync {
+    /// Creates an execution with its first events and takes the lease for `lease_ms`. Durable when it returns.
+    async fn create(
+        &self,
+        id: &ExecutionId,
+        name: &str,
+        who: &Identity,
+        first: &[Event],
+        lease_ms: u64,
+    ) -> Result<Lease, Failure>;
+    /// Takes the lease of an execution whose lease is free or expired, or that the same process already lost.
+    /// Fails with X-codes when it does not exist or is held by a live process.
+    async fn claim(&self, id: &ExecutionId, lease_ms: u64) -> Result<Lease, Failure>;
+    /// Prolongs the lease. Fails when it was lost.
+    async fn renew(&self, lease: &Lease, lease_ms: u64) -> Result<Lease, Failure>;
+    /// Gives the lease back.
+    async fn release(&self, lease: &Lease) -> Result<(), Failure>;
+    /// Appends, all or nothing, durable when it returns. Fails when the lease was lost: then nothing was appended.
+    async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure>;
+    /// Reads events with `seq > after`, in order, at most `limit`.
+    async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure>;
+    /// Lists executions of `who`, newest first.
+    async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure>;
+    /// Leaves a request to cancel for whichever process holds the execution. True if it was running.
+    async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure>;
+    /// The request left by [`Events::request_cancel`], if any.
+    async fn cancel_requested(&self, id: &ExecutionId) -> Result<Option<String>, Failure>;
+}
+
+/// Content-addressed JSON documents, such as blueprints. Implemented by ice-store.
+#[async_trait]
+pub trait Documents: Send + Sync {
+    /// Keeps a document under the digest of its canonical (RFC 8785) form.
+    async fn put(&self, kind: &str, document: &Value) -> Result<Digest, Failure>;
+    /// Returns the document of that digest.
+    async fn get(&self, digest: &Digest) -> Result<Option<Value>, Failure>;
+}
+
+/// Time and chance. The real one in production, a `SimClock` in tests.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> UnixMs;
+    /// Returns after `ms` milliseconds.
+    async fn sleep(&self, ms: u64);
+    /// 64 random bits.
+    fn random(&self) -> u64;
+}

@@ -1,0 +1,201 @@
+//! Executions inside executions: blueprints they need, starting or finding them again, their end and their cost.
+//!
+//! A child has its own id, events and lease. Its id follows from its parent and the node attempt that starts it, so a
+//! parent that is resumed finds the child it had started. Its ledger hangs under its parent's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ice_core::blueprint::Parsed;
+use ice_core::budget::Budget;
+use ice_core::execution::{Ending, replay};
+use ice_core::id::{ExecutionId, NodePath};
+use ice_core::ports::{Components, Failure, Retry};
+use ice_core::problem::{Code, Problem};
+use serde_json::Value;
+
+use crate::engine::{Engine, Inside, StartExecution, read_all};
+use crate::keys;
+use crate::live::{Control, Handle};
+use crate::plan::{Library, NESTING_MAX, Plan};
+use crate::run::Run;
+use crate::stop::Token;
+
+/// Loads every installed blueprint that `parsed` refers to, and those they refer to. What cannot be found is left
+/// out: planning says so, with its place.
+pub(crate) async fn library(components: &dyn Components, parsed: &Parsed) -> Result<Library, Vec<Problem>> {
+    let catalog = components.catalog();
+    let mut library = Library::default();
+    let mut known = BTreeSet::new();
+    let mut level = vec![parsed.blueprint.document.clone()];
+    // One more than planning accepts, so that it is planning that refuses.
+    for _ in 0..=NESTING_MAX {
+        let mut wanted = BTreeSet::new();
+        level.iter().for_each(|document| references(document, &mut wanted));
+        level.clear();
+        for name in wanted {
+            if !known.insert(name.clone()) || !catalog.blueprints.contains_key(&name) {
+                continue;
+            }
+            let document = components.blueprint(&name).await.map_err(|failure| vec![failure.problem])?;
+            let child = Parsed::from_value(document.clone())?;
+            library.add(name, None, Arc::new(child));
+            level.push(document);
+        }
+        if level.is_empty() {
+            break;
+        }
+    }
+    Ok(library)
+}
+
+/// Collects what `workflow` nodes refer to, at any depth of a document.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("type").and_then(Value::as_str) == Some("workflow") {
+                found.extend(fields.get("workflow_ref").and_then(Value::as_str).map(str::to_owned));
+            }
+            fields.values().for_each(|value| references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
+/// The plan of an installed blueprint.
+pub(crate) async fn plan_of(run: &Run, blueprint: &str) -> Result<Arc<Plan>, Failure> {
+    let document = run.shared.ports.components.blueprint(blueprint).await?;
+    let several = |problems: Vec<Problem>| {
+        let first = problems.into_iter().next();
+        Failure::never(first.unwrap_or_else(|| Problem::new(Code::B001, "the blueprint has problems")))
+    };
+    let parsed = Parsed::from_value(document).map_err(several)?;
+    let engine = Engine { shared: Arc::clone(&run.shared) };
+    engine.plan(&parsed).await.map(Arc::new).map_err(several)
+}
+
+/// Starts the child execution of a node attempt, or goes on with the one it had started before a crash. The child
+/// stops when `stop` is tripped.
+pub(crate) async fn start(
+    run: &Arc<Run>,
+    path: &NodePath,
+    attempt: u32,
+    stop: &Arc<Token>,
+    plan: Arc<Plan>,
+    inputs: Value,
+) -> Result<Handle, Failure> {
+    let depth = run.depth + 1;
+    if depth > run.shared.options.max_depth {
+        let problem = Problem::new(Code::X012, format!("executions are nested {depth} deep"))
+            .help("a blueprint that starts itself must come to an end");
+        return Err(Failure::never(problem));
+    }
+    let id = keys::child_execution_id(&run.id, path, attempt);
+    let engine = Engine { shared: Arc::clone(&run.shared) };
+    let inside = || inside(run, &id, stop);
+    if exists(run, &id).await? {
+        return take_up(run, &engine, &id, inside).await;
+    }
+    let start = StartExecution {
+        plan,
+        inputs,
+        identity: run.identity.clone(),
+        parent: Some((run.id.clone(), path.clone())),
+        budget: Budget::default(),
+    };
+    let several = |problems: Vec<Problem>| {
+        let words: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+        let code = problems.first().map_or(Code::X001, |problem| problem.code);
+        Failure::never(Problem::new(code, words.join("; ")))
+    };
+    // Boxed: a child may have children, and a future cannot contain itself.
+    Box::pin(engine.begin(id.clone(), start, inside())).await.map_err(several)
+}
+
+fn inside(run: &Run, id: &ExecutionId, stop: &Arc<Token>) -> Inside {
+    Inside {
+        control: Control::under(id.clone(), stop, &run.control.hard),
+        meter: Some((Arc::clone(&run.meter), id.to_string())),
+        depth: run.depth + 1,
+    }
+}
+
+async fn exists(run: &Run, id: &ExecutionId) -> Result<bool, Failure> {
+    match run.shared.ports.events.read(id, 0, 1).await {
+        Ok(events) => Ok(!events.is_empty()),
+        Err(failure) if failure.problem.code.http() == 404 => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// A child whose process died is held until its lease runs out, at most as long as the parent's was.
+async fn take_up(
+    run: &Run,
+    engine: &Engine,
+    id: &ExecutionId,
+    inside: impl Fn() -> Inside,
+) -> Result<Handle, Failure> {
+    const PAUSES: u64 = 8;
+    let mut last = None;
+    for _ in 0..=PAUSES {
+        match Box::pin(engine.take_up(id, inside())).await {
+            Ok(handle) => {
+                settle_ended(run, &handle);
+                return Ok(handle);
+            }
+            Err(problem) if problem.code == Code::X009 => return Err(Failure::never(problem)),
+            Err(problem) => last = Some(problem),
+        }
+        run.clock().sleep((run.shared.options.lease_ms / PAUSES * 2).max(1)).await;
+    }
+    Err(Failure { problem: last.expect("it was tried at least once"), retry: Retry::Maybe })
+}
+
+/// A child that had ended before it was found again has no ledger under its parent's: its cost is added here.
+fn settle_ended(run: &Run, handle: &Handle) {
+    if let Some(ending) = &*handle.control.ending.borrow()
+        && run.shared.running(&handle.id).is_none()
+    {
+        run.meter.add(&ending.usage);
+    }
+}
+
+/// Where a child stands. One that nobody runs is taken up again.
+pub(crate) async fn poll(run: &Arc<Run>, id: &ExecutionId) -> Result<Option<Ending>, Failure> {
+    own(run, id).await?;
+    if let Some(control) = run.shared.running(id) {
+        return Ok(control.ending.borrow().clone());
+    }
+    let events = read_all(&*run.shared.ports.events, id).await.map_err(Failure::maybe)?;
+    if let Some(ending) = ice_core::execution::ending(&events) {
+        return Ok(Some(ending));
+    }
+    let engine = Engine { shared: Arc::clone(&run.shared) };
+    // Held by another process, or just taken up: either way it runs.
+    let _ = Box::pin(engine.take_up(id, inside(run, id, &run.control.soft))).await;
+    Ok(None)
+}
+
+/// Asks a child to stop.
+pub(crate) async fn cancel(run: &Run, id: &ExecutionId) -> Result<(), Failure> {
+    own(run, id).await?;
+    let engine = Engine { shared: Arc::clone(&run.shared) };
+    let reason = format!("asked to by its parent `{}`", run.id);
+    engine.cancel(id, &reason).await.map(drop).map_err(Failure::maybe)
+}
+
+/// A component may look at and stop what its own execution started, nothing else.
+async fn own(run: &Run, id: &ExecutionId) -> Result<(), Failure> {
+    let first = match run.shared.ports.events.read(id, 0, 1).await {
+        Ok(events) => events,
+        Err(failure) if failure.problem.code.http() == 404 => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
+    let parent = replay(&first).and_then(|view| view.parent);
+    if parent.is_some_and(|(parent, _)| parent == run.id) {
+        return Ok(());
+    }
+    let problem = Problem::new(Code::X013, format!("this execution has not started an execution `{id}`"));
+    Err(Failure::never(problem))
+}

@@ -1,0 +1,351 @@
+//! Starts, resumes and cancels executions. One task per execution; everything inside it is in `driver.rs`.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use ice_core::blueprint::{FailurePolicy, Parsed};
+use ice_core::budget::Budget;
+use ice_core::event::{Event, Fact, FinalStatus};
+use ice_core::execution::{Ending, Execution, replay};
+use ice_core::id::{ExecutionId, Identity, NodePath};
+use ice_core::ports::{Events, Failure, Lease};
+use ice_core::problem::{Code, Problem};
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+use crate::breaker::Breakers;
+use crate::cache::Cache;
+use crate::calls::{Shapes, fits};
+use crate::children;
+use crate::ending;
+use crate::history::History;
+use crate::journal::Journal;
+use crate::keys;
+use crate::lease;
+use crate::live::{Control, Handle};
+use crate::meter::Meter;
+use crate::plan::Plan;
+use crate::preflight;
+use crate::run::{EngineOptions, Ports, Run, Shared};
+
+/// Runs executions. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What to start.
+pub struct StartExecution {
+    /// The checked blueprint.
+    pub plan: Arc<Plan>,
+    /// A JSON object; defaults of the blueprint fill what is missing.
+    pub inputs: Value,
+    /// Whom it runs for.
+    pub identity: Identity,
+    /// The execution and node it is started for, when somebody else keeps track of it.
+    pub parent: Option<(ExecutionId, NodePath)>,
+    /// Tightens the blueprint's budget; the smaller of each limit holds.
+    pub budget: Budget,
+}
+
+impl StartExecution {
+    /// An execution of its own, for the one person of a single-user host.
+    pub fn new(plan: Arc<Plan>, inputs: Value) -> Self {
+        Self { plan, inputs, identity: Identity::local(), parent: None, budget: Budget::default() }
+    }
+}
+
+/// What an execution inside another one takes from there.
+pub(crate) struct Inside {
+    pub(crate) control: Arc<Control>,
+    pub(crate) meter: Option<(Arc<Meter>, String)>,
+    pub(crate) depth: u32,
+}
+
+/// Events read from the store at once.
+const PAGE: u32 = 1_000;
+
+impl Engine {
+    /// An engine over these ports.
+    pub fn new(ports: Ports, options: EngineOptions) -> Self {
+        let shared = Shared {
+            ports,
+            options,
+            breakers: Breakers::new(),
+            cache: Cache::default(),
+            shapes: Shapes::default(),
+            live: Mutex::new(HashMap::new()),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Makes the plan of a blueprint: loads the blueprints it refers to, checks everything, reports every problem.
+    pub async fn plan(&self, parsed: &Parsed) -> Result<Plan, Vec<Problem>> {
+        let library = children::library(&*self.shared.ports.components, parsed).await?;
+        crate::plan::plan(parsed, &self.shared.ports.components.catalog(), &library)
+    }
+
+    /// Starts an execution. Fails before anything runs: inputs that do not fit (X006), a budget that cannot suffice
+    /// (X005), a store that cannot store.
+    pub async fn start(&self, start: StartExecution) -> Result<Handle, Vec<Problem>> {
+        let clock = &self.shared.ports.clock;
+        let id = keys::execution_id(clock.now_ms(), [clock.random(), clock.random()]);
+        let inside = Inside { control: Control::new(id.clone()), meter: None, depth: 0 };
+        self.begin(id, start, inside).await
+    }
+
+    pub(crate) async fn begin(
+        &self,
+        id: ExecutionId,
+        start: StartExecution,
+        inside: Inside,
+    ) -> Result<Handle, Vec<Problem>> {
+        let StartExecution { plan, inputs, identity, parent, budget } = start;
+        let inputs = checked_inputs(&plan, inputs)?;
+        let budget = tighter(plan.budget, budget);
+        preflight::check(&self.shared.ports, &plan, &inputs, &budget).map_err(|problem| vec![problem])?;
+        let one = |failure: Failure| vec![failure.problem];
+        let ports = &self.shared.ports;
+        let kept = ports.documents.put("blueprint", &plan.document).await.map_err(one)?;
+        debug_assert_eq!(kept, plan.digest, "both are the digest of the canonical document");
+        let fact = Fact::ExecutionStarted {
+            blueprint: plan.digest,
+            name: plan.name.clone(),
+            inputs,
+            identity: identity.clone(),
+            components: plan.components.clone(),
+            parent,
+        };
+        let first =
+            Event { seq: 1, at: ports.clock.now_ms(), path: NodePath::root(), attempt: 0, fact };
+        let first = [first];
+        let lease_ms = self.shared.options.lease_ms;
+        let lease = ports.events.create(&id, &plan.name, &identity, &first, lease_ms).await.map_err(one)?;
+        let view = replay(&first).expect("it begins with its start");
+        Ok(self.launch(id, plan, view, History::default(), lease, budget, inside))
+    }
+
+    /// Goes on with an execution that another process left: replays its events and runs what is not done. One that
+    /// has ended is returned as it ended. Fails when a live process holds it, or when it needs what is gone (X009).
+    pub async fn resume(&self, id: &ExecutionId) -> Result<Handle, Problem> {
+        let inside = Inside { control: Control::new(id.clone()), meter: None, depth: 0 };
+        self.take_up(id, inside).await
+    }
+
+    pub(crate) async fn take_up(&self, id: &ExecutionId, inside: Inside) -> Result<Handle, Problem> {
+        let events = &self.shared.ports.events;
+        if let Some(control) = self.shared.running(id) {
+            return Ok(self.handle(control));
+        }
+        if let Some(ended) = self.ended(id, &inside.control).await? {
+            return Ok(ended);
+        }
+        let lease = events.claim(id, self.shared.options.lease_ms).await.map_err(|failure| failure.problem)?;
+        // Read only now: before the claim another process could still have appended.
+        let resumed = async {
+            let list = read_all(&**events, id).await?;
+            let view = replay(&list).ok_or_else(|| senseless(id))?;
+            let plan = self.plan_again(&view).await?;
+            Ok((list, view, plan))
+        };
+        let (list, view, plan) = match resumed.await {
+            Ok(resumed) => resumed,
+            Err(problem) => {
+                // The lease goes back at once, so that nobody has to wait for it to run out.
+                let _ = events.release(&lease).await;
+                return Err(problem);
+            }
+        };
+        let history = History::of(&list);
+        let budget = plan.budget;
+        let handle = self.launch(id.clone(), Arc::new(plan), view, history, lease, budget, inside);
+        Ok(handle)
+    }
+
+    async fn ended(&self, id: &ExecutionId, control: &Arc<Control>) -> Result<Option<Handle>, Problem> {
+        let list = read_all(&*self.shared.ports.events, id).await?;
+        if list.is_empty() {
+            return Err(Problem::new(Code::X013, format!("there is no execution `{id}`"))
+                .help("list executions with `ice executions list`"));
+        }
+        let Some(ending) = ice_core::execution::ending(&list) else { return Ok(None) };
+        control.ending.send_replace(Some(ending));
+        Ok(Some(self.handle(Arc::clone(control))))
+    }
+
+    async fn plan_again(&self, view: &Execution) -> Result<Plan, Problem> {
+        let document = self.shared.ports.documents.get(&view.blueprint).await.map_err(|failure| failure.problem)?;
+        let gone = || {
+            Problem::new(Code::X009, format!("the blueprint {} of `{}` is not stored", view.blueprint, view.name))
+                .help("start a new execution")
+        };
+        let parsed = Parsed::from_value(document.ok_or_else(gone)?).map_err(|problems| cannot(&problems))?;
+        self.plan(&parsed).await.map_err(|problems| cannot(&problems))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call starts, one resumes; both have everything at hand")]
+    fn launch(
+        &self,
+        id: ExecutionId,
+        plan: Arc<Plan>,
+        view: Execution,
+        history: History,
+        lease: Lease,
+        budget: Budget,
+        inside: Inside,
+    ) -> Handle {
+        let Inside { control, meter, depth } = inside;
+        let run = Arc::new(Run {
+            shared: Arc::clone(&self.shared),
+            control: Arc::clone(&control),
+            id: id.clone(),
+            name: view.name.clone(),
+            identity: view.identity.clone(),
+            inputs: Arc::new(view.inputs.clone()),
+            pinned: view.components.clone(),
+            journal: Journal::new(lease, view.seq, self.shared.options.grouping),
+            meter: Meter::new(budget, view.usage, meter),
+            permits: Semaphore::new(plan.max_parallel.max(1)),
+            window: plan.max_parallel.max(1),
+            halt_on_failure: plan.failure_policy == FailurePolicy::Halt,
+            history,
+            budget,
+            announced: AtomicBool::new(view.cancel_requested.is_some()),
+            depth,
+        });
+        self.shared.live.lock().expect("no panic while listing").insert(id, Arc::clone(&control));
+        let handle = self.handle(control);
+        tokio::spawn(execute(run, plan, view));
+        handle
+    }
+
+    fn handle(&self, control: Arc<Control>) -> Handle {
+        Handle { id: control.id.clone(), control, store: Arc::clone(&self.shared.ports.events) }
+    }
+
+    /// Asks an execution to stop, wherever it runs. False when it had ended.
+    pub async fn cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Problem> {
+        if let Some(control) = self.shared.running(id) {
+            control.cancel(reason);
+            return Ok(true);
+        }
+        self.shared.ports.events.request_cancel(id, reason).await.map_err(|failure| failure.problem)
+    }
+}
+
+/// The one task of an execution: graph, writer, lease and time limit side by side.
+async fn execute(run: Arc<Run>, plan: Arc<Plan>, view: Execution) {
+    let _gone = Gone { run: Arc::clone(&run) };
+    if view.seq > 1 {
+        run.push(&NodePath::root(), 0, Fact::ExecutionResumed);
+    }
+    if let Some(reason) = &view.cancel_requested {
+        run.control.cancel(reason);
+    }
+    let ports = &run.shared.ports;
+    let graph = async {
+        let ending = ending::run(&run, &plan).await;
+        run.journal.close();
+        ending
+    };
+    let writer = async {
+        if let Err(failure) = run.journal.write(&*ports.events, &*ports.clock, &run.control.stage).await {
+            lease::lose(&run, failure);
+        }
+    };
+    let limit = ending::time_limit(&run, &plan, &view);
+    let announcer = ending::announce_cancel(&run);
+    let both = async { tokio::join!(writer, graph) };
+    let keeper = async {
+        lease::keep(&run).await;
+        std::future::pending::<()>().await;
+    };
+    let ((), ending) = tokio::select! {
+        biased;
+        () = announcer => unreachable!("waits forever once it was announced"),
+        both = both => both,
+        () = keeper => unreachable!("waits forever once the lease is lost"),
+        () = limit => unreachable!("waits forever once the time is over"),
+    };
+    let ending = run.journal.broken().map_or(ending, |failure| lost(failure, &run));
+    // A lease that cannot be given back runs out by itself.
+    let _ = ports.events.release(&run.journal.lease()).await;
+    run.shared.live.lock().expect("no panic while listing").remove(&run.id);
+    run.control.ending.send_replace(Some(ending));
+}
+
+fn lost(failure: &Failure, run: &Run) -> Ending {
+    let problem = Some(failure.problem.clone());
+    Ending { status: FinalStatus::Failed, outputs: Value::Null, problem, usage: run.meter.spent() }
+}
+
+/// Tells those who wait when the task of an execution dies without an end: a panic, or a runtime that shuts down.
+struct Gone {
+    run: Arc<Run>,
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let control = &self.run.control;
+        if control.ending.borrow().is_some() {
+            return;
+        }
+        let problem = Problem::new(Code::X008, "the execution was interrupted in this process")
+            .help(format!("go on with `ice executions resume {}`", self.run.id));
+        control.hard.trip(problem.clone());
+        if let Ok(mut live) = self.run.shared.live.lock() {
+            live.remove(&self.run.id);
+        }
+        control.ending.send_replace(Some(lost(&Failure::never(problem), &self.run)));
+    }
+}
+
+/// Every stored event of an execution; empty when there is none.
+pub(crate) async fn read_all(events: &dyn Events, id: &ExecutionId) -> Result<Vec<Event>, Problem> {
+    let mut list: Vec<Event> = Vec::new();
+    loop {
+        let after = list.last().map_or(0, |event| event.seq);
+        let page = events.read(id, after, PAGE).await.map_err(|failure| failure.problem)?;
+        let more = !page.is_empty();
+        list.extend(page);
+        if !more {
+            return Ok(list);
+        }
+    }
+}
+
+fn senseless(id: &ExecutionId) -> Problem {
+    Problem::new(Code::X017, format!("the events of execution `{id}` do not begin with its start"))
+}
+
+fn cannot(problems: &[Problem]) -> Problem {
+    let words: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    Problem::new(Code::X009, format!("the execution cannot go on with what is installed now: {}", words.join("; ")))
+        .help("install the plugins it started with (`ice plugins list` shows what there is), or start a new execution")
+}
+
+fn checked_inputs(plan: &Plan, inputs: Value) -> Result<Value, Vec<Problem>> {
+    let mut given = match inputs {
+        Value::Object(given) => given,
+        Value::Null => Map::new(),
+        _ => return Err(vec![Problem::new(Code::X006, "inputs are a JSON object").help("write `{\"name\": value}`")]),
+    };
+    for (name, value) in &plan.defaults {
+        if !given.contains_key(name) {
+            given.insert(name.clone(), value.clone());
+        }
+    }
+    let inputs = Value::Object(given);
+    let what = format!("the input of blueprint `{}`", plan.name);
+    match plan.input_schema.as_ref().map_or(Ok(()), |schema| fits(schema, &inputs, Code::X006, &what)) {
+        Ok(()) => Ok(inputs),
+        Err(problem) => Err(vec![problem]),
+    }
+}
+
+/// The smaller of each limit.
+pub(crate) fn tighter(a: Budget, b: Budget) -> Budget {
+    let least = |a: Option<u64>, b: Option<u64>| [a, b].into_iter().flatten().min();
+    Budget { micro_usd: least(a.micro_usd, b.micro_usd), tokens: least(a.tokens, b.tokens), ms: least(a.ms, b.ms) }
+}

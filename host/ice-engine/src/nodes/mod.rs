@@ -1,0 +1,105 @@
+//! The node kinds. A kind is one file here and one line in [`NODES`].
+//!
+//! Each file holds what the kind reads of its configuration, what it checks, which nodes are inside it, and what it
+//! does when it runs. When it runs is the scheduler's business.
+
+use futures_util::future::BoxFuture;
+use ice_core::blueprint::NodeDoc;
+use ice_core::budget::Receipt;
+use ice_core::catalog::Effects;
+use ice_core::ports::{Failure, LlmRequest};
+use serde_json::Value;
+
+use crate::context::NodeRun;
+use crate::plan::{Arguments, Graph, PlanContext};
+
+pub mod agent;
+mod ask;
+pub mod condition;
+pub mod llm;
+pub mod r#loop;
+pub mod parallel;
+pub mod tool;
+pub mod workflow;
+
+/// A kind of node: what a blueprint may write under `type`.
+pub trait NodeKind: Sync {
+    /// The word a blueprint writes.
+    fn name(&self) -> &'static str;
+    /// The keys it takes besides those all nodes have.
+    fn keys(&self) -> &'static [&'static str];
+    /// Reads and checks one node. Problems go to `cx`; `None` when there were some that leave nothing to run.
+    fn plan(&self, doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Box<dyn Node>>;
+}
+
+/// Every kind that can run.
+pub const NODES: &[&dyn NodeKind] = &[
+    &tool::ToolKind,
+    &llm::LlmKind,
+    &agent::AgentKind,
+    &condition::ConditionKind,
+    &r#loop::LoopKind,
+    &parallel::ParallelKind,
+    &workflow::WorkflowKind,
+];
+
+/// Kinds of the format that this host does not run.
+pub const NOT_AVAILABLE: &[&str] = &["recursive", "code", "human", "monitor", "swarm", "webhook"];
+
+/// What a kind made of one node.
+pub trait Node: Send + Sync + std::fmt::Debug {
+    /// The graphs inside it, in the order of the document.
+    fn graphs(&self) -> Vec<&Graph> {
+        Vec::new()
+    }
+
+    /// Whether running it leaves traces outside the execution.
+    fn effects(&self) -> Effects;
+
+    /// Whether the same input always gives the same output, so that a cached one may be used.
+    fn is_repeatable(&self) -> bool {
+        self.effects() == Effects::None
+    }
+
+    /// What it is called with, for kinds that call something by its arguments.
+    fn arguments(&self) -> Option<&Arguments> {
+        None
+    }
+
+    /// JSON Schema of its output, as far as it is known before it runs.
+    fn output_schema(&self) -> Option<Value>;
+
+    /// What it does, in a line, for a printed plan.
+    fn summary(&self) -> String;
+
+    /// Whether it runs no graph and no loop of its own, so that it takes one of the execution's permits while it runs.
+    fn is_leaf(&self) -> bool {
+        false
+    }
+
+    /// The question it is certain to ask a model, as far as it is known before anything ran: for the preflight.
+    fn certain_request(&self, _inputs: &Value) -> Option<LlmRequest> {
+        None
+    }
+
+    /// Does it, once. Input, output schema, events, retries and time limits around it are not its business.
+    fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>>;
+}
+
+/// What an attempt made.
+#[derive(Debug)]
+pub struct Done {
+    /// The output.
+    pub output: Value,
+    /// What a component call cost the host.
+    pub receipt: Option<Box<Receipt>>,
+    /// Whether the output came from the cache.
+    pub cached: bool,
+}
+
+impl Done {
+    /// An output that no component made.
+    pub fn new(output: Value) -> Self {
+        Self { output, receipt: None, cached: false }
+    }
+}

@@ -1,0 +1,127 @@
+//! What everything inside one execution shares: its id, journal, ledger, permits, past.
+//!
+//! No decisions here: order belongs to the scheduler, one attempt to `attempt.rs`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use ice_core::budget::Budget;
+use ice_core::event::Fact;
+use ice_core::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
+use ice_core::ports::{Clock, Components, Documents, Events, Failure, Http, Llm, Memory};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::breaker::Breakers;
+use crate::cache::Cache;
+use crate::calls::Shapes;
+use crate::history::History;
+use crate::journal::{Grouping, Journal};
+use crate::live::Control;
+use crate::meter::Meter;
+
+/// The outside of the engine.
+#[derive(Clone)]
+pub struct Ports {
+    /// Tools, agents, blueprints of bundles.
+    pub components: Arc<dyn Components>,
+    /// Language models.
+    pub llm: Arc<dyn Llm>,
+    /// What components remember.
+    pub memory: Arc<dyn Memory>,
+    /// The way out.
+    pub http: Arc<dyn Http>,
+    /// Event lists.
+    pub events: Arc<dyn Events>,
+    /// Blueprint documents.
+    pub documents: Arc<dyn Documents>,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Settings of an engine.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// For how long a process that died keeps its executions, in milliseconds. Renewed at a third of it; requests to
+    /// cancel from other processes are seen then.
+    pub lease_ms: u64,
+    /// Executions inside executions, and tool calls inside tool calls.
+    pub max_depth: u32,
+    /// When events are committed in groups.
+    pub grouping: Grouping,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { lease_ms: 15_000, max_depth: 16, grouping: Grouping::default() }
+    }
+}
+
+/// What all executions of a process share.
+pub(crate) struct Shared {
+    pub(crate) ports: Ports,
+    pub(crate) options: EngineOptions,
+    pub(crate) breakers: Breakers,
+    pub(crate) cache: Cache,
+    pub(crate) shapes: Shapes,
+    /// Executions this process runs now.
+    pub(crate) live: Mutex<HashMap<ExecutionId, Arc<Control>>>,
+}
+
+impl Shared {
+    /// The execution, if this process runs it now.
+    pub(crate) fn running(&self, id: &ExecutionId) -> Option<Arc<Control>> {
+        self.live.lock().expect("no panic while listing").get(id).cloned()
+    }
+}
+
+/// One execution while this process runs it.
+pub(crate) struct Run {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) id: ExecutionId,
+    pub(crate) name: String,
+    pub(crate) identity: Identity,
+    pub(crate) inputs: Arc<Value>,
+    /// Callable name → component digest.
+    pub(crate) pinned: BTreeMap<String, Digest>,
+    pub(crate) journal: Journal,
+    pub(crate) meter: Arc<Meter>,
+    /// One per leaf that runs.
+    pub(crate) permits: Semaphore,
+    /// How many nodes of one graph run at once.
+    pub(crate) window: usize,
+    pub(crate) halt_on_failure: bool,
+    pub(crate) history: History,
+    pub(crate) budget: Budget,
+    /// Whether its events say that somebody asked it to stop.
+    pub(crate) announced: AtomicBool,
+    /// How many executions this one is inside of.
+    pub(crate) depth: u32,
+}
+
+impl Run {
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.shared.ports.clock
+    }
+
+    pub(crate) fn now(&self) -> UnixMs {
+        self.clock().now_ms()
+    }
+
+    /// Appends a fact; it is durable some time later.
+    pub(crate) fn push(&self, path: &NodePath, attempt: u32, fact: Fact) -> u64 {
+        self.journal.push(self.now(), path, attempt, fact)
+    }
+
+    /// Appends a fact and returns when it is durable.
+    pub(crate) async fn commit(&self, path: &NodePath, attempt: u32, fact: Fact) -> Result<(), Failure> {
+        self.journal.durable(self.push(path, attempt, fact)).await
+    }
+
+    /// Appends facts that belong together and returns when they are durable.
+    pub(crate) async fn commit_all(&self, path: &NodePath, attempt: u32, facts: Vec<Fact>) -> Result<(), Failure> {
+        self.journal.durable(self.journal.push_all(self.now(), path, attempt, facts)).await
+    }
+}

@@ -1,0 +1,245 @@
+//! Events and documents in memory, with leases and fences, and a power cord that can be pulled.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use ice_core::event::Event;
+use ice_core::execution::{Status, replay};
+use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
+use ice_core::ports::{Clock, Documents, Events, ExecutionRow, Failure, Lease};
+use ice_core::problem::{Code, Problem};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+/// When the store stops answering, as if the machine had lost power.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// Never.
+    Never,
+    /// Once this many events are stored: the next append never returns and stores nothing.
+    After(usize),
+}
+
+struct List {
+    name: String,
+    who: Identity,
+    events: Vec<Event>,
+    fence: u64,
+    until: UnixMs,
+    cancel: Option<String>,
+}
+
+struct Inner {
+    lists: HashMap<ExecutionId, List>,
+    documents: HashMap<Digest, Value>,
+    clock: Arc<dyn Clock>,
+    cut: Cut,
+    stored: usize,
+}
+
+/// A store that lives as long as the test, over several engines and runtimes.
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    dark: Notify,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let inner = Inner { lists: HashMap::new(), documents: HashMap::new(), clock, cut: Cut::Never, stored: 0 };
+        Arc::new(Self { inner: Mutex::new(inner), dark: Notify::new() })
+    }
+
+    /// Sets when the store goes dark, and counts stored events from here.
+    pub fn cut(&self, cut: Cut) {
+        let mut inner = self.lock();
+        inner.cut = cut;
+        inner.stored = 0;
+    }
+
+    /// Gives the store the clock of a new runtime.
+    pub fn set_clock(&self, clock: Arc<dyn Clock>) {
+        self.lock().clock = clock;
+    }
+
+    /// Returns when an append hit the cut.
+    pub async fn went_dark(&self) {
+        self.dark.notified().await;
+    }
+
+    /// Every stored event of an execution.
+    pub fn events_of(&self, id: &ExecutionId) -> Vec<Event> {
+        self.lock().lists.get(id).map(|list| list.events.clone()).unwrap_or_default()
+    }
+
+    /// Ids of every stored execution.
+    pub fn ids(&self) -> Vec<ExecutionId> {
+        let mut ids: Vec<_> = self.lock().lists.keys().cloned().collect();
+        ids.sort();
+        ids
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no test panics in here")
+    }
+
+    /// Whether `count` more events still fit before the cut; otherwise the light goes out.
+    fn powered(&self, count: usize) -> bool {
+        let mut inner = self.lock();
+        if let Cut::After(limit) = inner.cut
+            && inner.stored + count > limit
+        {
+            drop(inner);
+            self.dark.notify_one();
+            return false;
+        }
+        inner.stored += count;
+        true
+    }
+}
+
+fn unknown(id: &ExecutionId) -> Failure {
+    Failure::never(Problem::new(Code::X013, format!("there is no execution `{id}`")))
+}
+
+fn lost(id: &ExecutionId) -> Failure {
+    Failure::never(Problem::new(Code::X008, format!("execution `{id}` is held by another process")))
+}
+
+#[async_trait]
+impl Events for MemoryStore {
+    async fn create(
+        &self,
+        id: &ExecutionId,
+        name: &str,
+        who: &Identity,
+        first: &[Event],
+        lease_ms: u64,
+    ) -> Result<Lease, Failure> {
+        if !self.powered(first.len()) {
+            std::future::pending::<()>().await;
+        }
+        let mut inner = self.lock();
+        let until = inner.clock.now_ms() + lease_ms;
+        let list = List {
+            name: name.into(),
+            who: who.clone(),
+            events: first.to_vec(),
+            fence: 1,
+            until,
+            cancel: None,
+        };
+        if inner.lists.contains_key(id) {
+            return Err(lost(id));
+        }
+        inner.lists.insert(id.clone(), list);
+        Ok(Lease { execution: id.clone(), fence: 1, until })
+    }
+
+    async fn claim(&self, id: &ExecutionId, lease_ms: u64) -> Result<Lease, Failure> {
+        let mut inner = self.lock();
+        let now = inner.clock.now_ms();
+        let list = inner.lists.get_mut(id).ok_or_else(|| unknown(id))?;
+        if list.until > now {
+            return Err(Failure::maybe(lost(id).problem));
+        }
+        list.fence += 1;
+        list.until = now + lease_ms;
+        Ok(Lease { execution: id.clone(), fence: list.fence, until: list.until })
+    }
+
+    async fn renew(&self, lease: &Lease, lease_ms: u64) -> Result<Lease, Failure> {
+        let mut inner = self.lock();
+        let until = inner.clock.now_ms() + lease_ms;
+        let list = inner.lists.get_mut(&lease.execution).ok_or_else(|| unknown(&lease.execution))?;
+        if list.fence != lease.fence {
+            return Err(lost(&lease.execution));
+        }
+        list.until = until;
+        Ok(Lease { until, ..lease.clone() })
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), Failure> {
+        let mut inner = self.lock();
+        let list = inner.lists.get_mut(&lease.execution).ok_or_else(|| unknown(&lease.execution))?;
+        if list.fence == lease.fence {
+            list.until = 0;
+        }
+        Ok(())
+    }
+
+    async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure> {
+        if !self.powered(events.len()) {
+            std::future::pending::<()>().await;
+        }
+        let mut inner = self.lock();
+        let list = inner.lists.get_mut(&lease.execution).ok_or_else(|| unknown(&lease.execution))?;
+        if list.fence != lease.fence {
+            return Err(lost(&lease.execution));
+        }
+        for event in events {
+            let expected = list.events.last().map_or(1, |last| last.seq + 1);
+            assert_eq!(event.seq, expected, "events are numbered without gaps");
+            list.events.push(event.clone());
+        }
+        Ok(())
+    }
+
+    async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
+        let inner = self.lock();
+        let list = inner.lists.get(id).ok_or_else(|| unknown(id))?;
+        let limit = usize::try_from(limit).expect("32 bits fit");
+        Ok(list.events.iter().filter(|event| event.seq > after).take(limit).cloned().collect())
+    }
+
+    async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
+        let inner = self.lock();
+        let now = inner.clock.now_ms();
+        let mut rows: Vec<_> = (inner.lists.iter())
+            .filter(|(_, list)| list.who.org == who.org && list.who.user == who.user)
+            .map(|(id, list)| {
+                let execution = replay(&list.events);
+                ExecutionRow {
+                    id: id.clone(),
+                    name: list.name.clone(),
+                    status: execution.as_ref().map_or(Status::Running, |view| view.status).as_str().into(),
+                    started: list.events.first().map_or(0, |event| event.at),
+                    updated: list.events.last().map_or(0, |event| event.at),
+                    events: u64::try_from(list.events.len()).expect("64 bits fit"),
+                    held: list.until > now,
+                }
+            })
+            .collect();
+        rows.sort_by(|a, b| b.id.cmp(&a.id));
+        rows.truncate(usize::try_from(limit).expect("32 bits fit"));
+        Ok(rows)
+    }
+
+    async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure> {
+        let mut inner = self.lock();
+        let list = inner.lists.get_mut(id).ok_or_else(|| unknown(id))?;
+        let runs = ice_core::execution::ending(&list.events).is_none();
+        if runs {
+            list.cancel = Some(reason.into());
+        }
+        Ok(runs)
+    }
+
+    async fn cancel_requested(&self, id: &ExecutionId) -> Result<Option<String>, Failure> {
+        Ok(self.lock().lists.get(id).ok_or_else(|| unknown(id))?.cancel.clone())
+    }
+}
+
+#[async_trait]
+impl Documents for MemoryStore {
+    async fn put(&self, _kind: &str, document: &Value) -> Result<Digest, Failure> {
+        let digest = crate::keys::digest_of(document);
+        self.lock().documents.insert(digest, document.clone());
+        Ok(digest)
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Option<Value>, Failure> {
+        Ok(self.lock().documents.get(digest).cloned())
+    }
+}

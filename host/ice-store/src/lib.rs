@@ -1,0 +1,92 @@
+//! Keeps the event lists, the documents and the memory rows: [`open`] a database, get a [`Store`].
+//!
+//! Reading order: this file; `address.rs` says which database is meant; `sqlite/mod.rs` opens it; `sqlite/writer.rs`
+//! is the one task that writes; `sqlite/append.rs` the path every event takes; `sqlite/memory.rs` and `words.rs` how
+//! texts are found again; `fault.rs` what a database error means to a person.
+//!
+//! Not here: what events mean (the engine), what to remember and how to fuse searches (the memory capability), who
+//! may read what (callers pass an identity; every statement is bound to it).
+#![warn(missing_docs)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ice_core::ports::Clock;
+use ice_core::problem::Problem;
+
+mod address;
+#[cfg(feature = "testing")]
+pub mod conformance;
+mod fault;
+mod holder;
+mod sqlite;
+mod vector;
+mod words;
+
+pub use sqlite::{MIGRATIONS, Store};
+
+use address::Address;
+
+/// Which crash a finished write survives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// The death of this process, by `kill -9` too. A write is finished when the operating system has it: SQLite's
+    /// `synchronous=NORMAL` in WAL mode. What dies with a power cut is at most the last commits, never the middle of
+    /// the list, and never the integrity of the file. It costs about 10 µs a commit instead of a disk flush, which is
+    /// why the command line of one person uses it: a person notices a power cut, a resume then repeats the last step.
+    #[default]
+    Process,
+    /// A power cut as well: `synchronous=FULL`, one disk flush a commit. For servers that answer for others' money.
+    Power,
+}
+
+/// How to open a database.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which crash a finished write survives.
+    pub durability: Durability,
+    /// Most bytes the database may grow to; a write beyond it fails with C041. `None` leaves it to the disk.
+    pub bytes_max: Option<u64>,
+    /// How long a write waits for another process's write before it fails with X046.
+    pub lock_wait: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // Other processes hold the lock for one commit, a few milliseconds; seconds mean that something hangs.
+        Self {
+            durability: Durability::default(),
+            bytes_max: None,
+            lock_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Opens the database named by `url` with the default [`Options`]; creates and migrates it when needed.
+///
+/// `sqlite:PATH`, `sqlite://PATH` or a bare path name a file (taken as it stands: no `%` escapes, no `?` settings);
+/// `sqlite::memory:` a database that lives as long as the store. The folder of the file has to exist.
+/// Fails with C-codes; nothing is left half made.
+pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Store, Problem> {
+    open_with(url, clock, Options::default()).await
+}
+
+/// Opens the database named by `url`, see [`open`].
+pub async fn open_with(
+    url: &str,
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Result<Store, Problem> {
+    Store::open(Address::parse(url)?, clock, options).await
+}
+
+/// Opens the database file at `path`, see [`open`]. The way for paths that come from the system and not from a text;
+/// one that is not UTF-8 is refused with C040, because SQLite takes names as UTF-8 only.
+pub async fn open_path(
+    path: &Path,
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Result<Store, Problem> {
+    Store::open(Address::File(path.to_owned()), clock, options).await
+}

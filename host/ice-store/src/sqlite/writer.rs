@@ -1,0 +1,132 @@
+//! The one task that writes. Appends that arrive while it commits are committed together by the next transaction.
+//!
+//! That is group commit without a timer: an idle store commits at once, a busy one in ever larger groups, and the
+//! price of a commit is shared by whoever had to wait for it anyway.
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Work;
+use super::append::{Append, commit};
+use crate::fault::Fault;
+
+/// Orders that may wait. A caller beyond them waits itself.
+const WAITING_MAX: usize = 1024;
+
+/// One transaction takes at most so many appends, and stops taking more at so many bytes: other processes wait for
+/// its lock, and its rows are in memory twice.
+const GROUP_MAX: usize = 512;
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// Work that replies to its caller by itself.
+pub(super) type Errand = Box<
+    dyn for<'c> FnOnce(
+            &'c mut SqliteConnection,
+        ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'c>>
+        + Send,
+>;
+
+/// What the task is asked to do, in the order of asking.
+pub(super) enum Order {
+    /// Joins the next group.
+    Append(Append),
+    /// Runs alone.
+    Run(Errand),
+    /// Ends the task.
+    Close(oneshot::Sender<()>),
+}
+
+/// Starts the task. It ends when every sender is gone or [`Order::Close`] arrives.
+pub(super) fn start(connection: SqliteConnection, place: String) -> mpsc::Sender<Order> {
+    let (orders, waiting) = mpsc::channel(WAITING_MAX);
+    tokio::spawn(serve(connection, place, waiting));
+    orders
+}
+
+async fn serve(
+    mut connection: SqliteConnection,
+    place: String,
+    mut waiting: mpsc::Receiver<Order>,
+) {
+    let mut closed = None;
+    let mut next = waiting.recv().await;
+    while let Some(order) = next.take() {
+        match order {
+            Order::Append(first) => {
+                let (group, other) = gather(first, &mut waiting);
+                commit(&mut connection, group, &place).await;
+                next = other;
+            }
+            Order::Run(errand) => errand(&mut connection).await,
+            Order::Close(done) => {
+                closed = Some(done);
+                break;
+            }
+        }
+        if next.is_none() {
+            next = waiting.recv().await;
+        }
+    }
+    drop(waiting);
+    // Closing folds the log; when that fails, the next opener does it.
+    let _unfolded = connection.close().await;
+    if let Some(done) = closed {
+        let _unread = done.send(());
+    }
+}
+
+/// The appends that wait already, up to the bounds or the first order of another kind, which is returned beside them.
+fn gather(first: Append, waiting: &mut mpsc::Receiver<Order>) -> (Vec<Append>, Option<Order>) {
+    let mut bytes = first.bytes();
+    let mut group = vec![first];
+    while group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
+        match waiting.try_recv() {
+            Ok(Order::Append(append)) => {
+                bytes += append.bytes();
+                group.push(append);
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (group, None)
+}
+
+/// Runs `work` between `begin immediate` and `commit`; rolls back when anything fails.
+pub(super) async fn in_transaction<T>(
+    connection: &mut SqliteConnection,
+    work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+) -> Result<T, Fault> {
+    begin(connection).await?;
+    let outcome = work(connection).await;
+    finish(connection, outcome).await
+}
+
+/// Takes the lock for writing at once, not at the first write: a reader that becomes a writer can be refused halfway.
+///
+/// Plain statements instead of the driver's transactions: when the disk is full, SQLite rolls back by itself, and the
+/// driver's count of open transactions would stay wrong for the rest of the connection's life.
+pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), Fault> {
+    sqlx::query("begin immediate").execute(connection).await?;
+    Ok(())
+}
+
+/// Commits what [`begin`] began, or rolls it back when `outcome` or the commit is an error.
+pub(super) async fn finish<T>(
+    connection: &mut SqliteConnection,
+    outcome: Result<T, Fault>,
+) -> Result<T, Fault> {
+    let outcome = match outcome {
+        Ok(value) => sqlx::query("commit")
+            .execute(&mut *connection)
+            .await
+            .map(|_| value)
+            .map_err(Fault::from),
+        Err(fault) => Err(fault),
+    };
+    if outcome.is_err() {
+        // Fails when SQLite has rolled back already; then there is nothing to do.
+        let _rolled_back = sqlx::query("rollback").execute(connection).await;
+    }
+    outcome
+}

@@ -1,0 +1,12 @@
+//! One end-to-end binary: it drives `ice` as a person does, with real components in a temporary home.
+
+mod bundles;
+mod chatkit;
+mod cli;
+mod home;
+mod isolation;
+mod openai;
+mod resume;
+mod servers;
+mod tamper;
+mod tidy;
