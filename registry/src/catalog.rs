@@ -19,11 +19,7 @@ use crate::verify::Verified;
 /// not there gets the grant of its scope in the trust policy, or nothing. What is granted is what both the manifest
 /// asks for and the operator allows. When the newest version of a plugin does not verify, an older one does not stand
 /// in for it. Of two plugins with a tool of the same name the one installed first keeps it (M005).
-pub fn catalog(
-    store: &Store,
-    trust: &Trust,
-    grants: &BTreeMap<String, Grant>,
-) -> (Catalog, Vec<Problem>) {
+pub fn catalog(store: &Store, trust: &Trust, grants: &BTreeMap<String, Grant>) -> (Catalog, Vec<Problem>) {
     let mut problems = Vec::new();
     let entries = store.list().unwrap_or_else(|problem| {
         problems.push(problem);
@@ -39,21 +35,12 @@ pub fn catalog(
         // Older versions are verified too: an execution that started with one goes on with it.
         match store.verified(entry, trust) {
             Ok(verified) if newest.get(entry.name.as_str()) == Some(&&entry.version) => {
-                let scope = trust
-                    .scope_for(&entry.name)
-                    .ok()
-                    .and_then(|scope| scope.grant.as_ref());
-                let operator = grants
-                    .get(&entry.name)
-                    .or(scope)
-                    .cloned()
-                    .unwrap_or_default();
+                let scope = trust.scope_for(&entry.name).ok().and_then(|scope| scope.grant.as_ref());
+                let operator = grants.get(&entry.name).or(scope).cloned().unwrap_or_default();
                 problems.extend(insert(&mut catalog, &verified, &operator));
             }
             Ok(_) => {}
-            Err(problem) => {
-                problems.push(problem.subject(format!("plugin `{}` {}", entry.name, entry.version)))
-            }
+            Err(problem) => problems.push(problem.subject(format!("plugin `{}` {}", entry.name, entry.version))),
         }
     }
     (catalog, problems)
@@ -66,48 +53,25 @@ fn insert(catalog: &mut Catalog, verified: &Verified<Manifest>, operator: &Grant
     for (artifact, requested) in manifest.requested() {
         granted.insert(artifact, Arc::new(operator.intersect(requested)));
     }
-    let nothing = Arc::new(Grant {
-        limits: operator.limits,
-        ..Grant::default()
-    });
+    let nothing = Arc::new(Grant { limits: operator.limits, ..Grant::default() });
     let mut problems = Vec::new();
     for component in &manifest.components {
         let granted = granted.get(&component.artifact).unwrap_or(&nothing);
         let (taken, kind) = match component.node_type {
-            NodeType::Tool => (
-                insert_callable(
-                    &mut catalog.tools,
-                    CallKind::Tool,
-                    manifest,
-                    component,
-                    granted,
-                ),
-                "tool",
-            ),
-            NodeType::Agent => (
-                insert_callable(
-                    &mut catalog.agents,
-                    CallKind::Agent,
-                    manifest,
-                    component,
-                    granted,
-                ),
-                "agent",
-            ),
-            NodeType::Workflow => (
-                insert_blueprint(&mut catalog.blueprints, manifest, component),
-                "blueprint",
-            ),
+            NodeType::Tool => {
+                (insert_callable(&mut catalog.tools, CallKind::Tool, manifest, component, granted), "tool")
+            }
+            NodeType::Agent => {
+                (insert_callable(&mut catalog.agents, CallKind::Agent, manifest, component, granted), "agent")
+            }
+            NodeType::Workflow => (insert_blueprint(&mut catalog.blueprints, manifest, component), "blueprint"),
         };
         if let Some(owner) = taken {
             let message = format!(
                 "the {kind} `{}` of `{}` is not used: `{owner}` has one already",
                 component.name, manifest.name
             );
-            problems.push(
-                Problem::new(Code::M005, message)
-                    .help(format!("remove `{owner}` or `{}`", manifest.name)),
-            );
+            problems.push(Problem::new(Code::M005, message).help(format!("remove `{owner}` or `{}`", manifest.name)));
         }
     }
     problems

@@ -68,32 +68,22 @@ pub struct SignatureEntry {
 
 /// DSSE's pre-authentication encoding: what a signature is really over.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "DSSEv1 {} {payload_type} {} ",
-        payload_type.len(),
-        payload.len()
-    );
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }
 
 /// P: the digests of the artifacts, then the digest of the manifest.
 pub fn payload(artifacts: impl IntoIterator<Item = Digest>, manifest: &Digest) -> Vec<u8> {
-    let mut payload: Vec<u8> = artifacts
-        .into_iter()
-        .flat_map(|digest| *digest.as_bytes())
-        .collect();
+    let mut payload: Vec<u8> = artifacts.into_iter().flat_map(|digest| *digest.as_bytes()).collect();
     payload.extend(manifest.as_bytes());
     payload
 }
 
 /// Standard alphabet, padded, no stray bits: one text for some bytes (T026).
 pub(crate) fn decode(member: &str, text: &str) -> Result<Vec<u8>, Problem> {
-    STANDARD.decode(text).map_err(|error| {
-        Problem::new(
-            Code::T026,
-            format!("`{member}` of the envelope is not base64: {error}"),
-        )
-    })
+    STANDARD
+        .decode(text)
+        .map_err(|error| Problem::new(Code::T026, format!("`{member}` of the envelope is not base64: {error}")))
 }
 
 impl Envelope {
@@ -103,11 +93,7 @@ impl Envelope {
     }
 
     /// Signs the canonical bytes of a manifest. Fails with every problem of the manifest.
-    pub fn sign_bytes(
-        manifest: &[u8],
-        key: &PrivateKey,
-        label: &str,
-    ) -> Result<Self, Vec<Problem>> {
+    pub fn sign_bytes(manifest: &[u8], key: &PrivateKey, label: &str) -> Result<Self, Vec<Problem>> {
         let parsed = Manifest::parse(manifest)?;
         let artifacts = parsed.artifacts().into_iter().map(|(digest, _)| digest);
         let mut envelope = Self {
@@ -118,9 +104,7 @@ impl Envelope {
             signatures: Vec::new(),
             timestamps: Vec::new(),
         };
-        envelope
-            .add_signature(key, label)
-            .map_err(|problem| vec![problem])?;
+        envelope.add_signature(key, label).map_err(|problem| vec![problem])?;
         Ok(envelope)
     }
 
@@ -141,39 +125,25 @@ impl Envelope {
     /// Reads an envelope: cap (T029), strict JSON (T026), shape (T026).
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         if bytes.len() > ENVELOPE_BYTES_MAX {
-            let message = format!(
-                "the envelope has {} bytes, the limit is {ENVELOPE_BYTES_MAX}",
-                bytes.len()
-            );
+            let message = format!("the envelope has {} bytes, the limit is {ENVELOPE_BYTES_MAX}", bytes.len());
             return Err(Problem::new(Code::T029, message));
         }
-        let document = parse_strict(bytes).map_err(|problem| {
-            Problem::new(Code::T026, format!("envelope: {}", problem.message))
-        })?;
+        let document = parse_strict(bytes)
+            .map_err(|problem| Problem::new(Code::T026, format!("envelope: {}", problem.message)))?;
         Self::from_value(document)
     }
 
     pub(crate) fn from_value(document: Value) -> Result<Self, Problem> {
         let envelope: Self = serde_json::from_value(document).map_err(|error| {
-            Problem::new(
-                Code::T026,
-                format!("this is not an envelope: {}", printable(&error.to_string())),
-            )
+            Problem::new(Code::T026, format!("this is not an envelope: {}", printable(&error.to_string())))
         })?;
         if envelope.media_type != ENVELOPE_MEDIA_TYPE {
-            let message = format!(
-                "`{}` is not the media type of an envelope",
-                printable(&envelope.media_type)
-            );
-            return Err(
-                Problem::new(Code::T026, message).help(format!("write `{ENVELOPE_MEDIA_TYPE}`"))
-            );
+            let message = format!("`{}` is not the media type of an envelope", printable(&envelope.media_type));
+            return Err(Problem::new(Code::T026, message).help(format!("write `{ENVELOPE_MEDIA_TYPE}`")));
         }
         if envelope.signatures.len() > SIGNATURES_MAX {
-            let message = format!(
-                "the envelope has {} signatures, the limit is {SIGNATURES_MAX}",
-                envelope.signatures.len()
-            );
+            let message =
+                format!("the envelope has {} signatures, the limit is {SIGNATURES_MAX}", envelope.signatures.len());
             return Err(Problem::new(Code::T029, message));
         }
         Ok(envelope)
@@ -181,10 +151,7 @@ impl Envelope {
 
     /// The envelope as canonical JSON: the same envelope gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        canonical(
-            &serde_json::to_value(self)
-                .expect("an envelope has no map with other keys than strings"),
-        )
+        canonical(&serde_json::to_value(self).expect("an envelope has no map with other keys than strings"))
     }
 
     /// Bytes of the manifest, not believed yet (T026).
@@ -202,23 +169,14 @@ impl Envelope {
     pub fn from_inline(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
         let one = |problem| vec![problem];
         let mut document = parse_strict(bytes).map_err(one)?;
-        let signature = document
-            .as_object_mut()
-            .and_then(|members| members.shift_remove("signature"));
+        let signature = document.as_object_mut().and_then(|members| members.shift_remove("signature"));
         let member = |name: &str| {
-            let text = signature
-                .as_ref()
-                .and_then(|signature| signature.get(name))
-                .and_then(Value::as_str);
+            let text = signature.as_ref().and_then(|signature| signature.get(name)).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()
         };
         if signature.is_none() {
             let help = "sign it: `ice plugins sign plugins.json --key KEY`";
-            return Err(one(Problem::new(
-                Code::T003,
-                "the manifest has no `signature`",
-            )
-            .help(help)));
+            return Err(one(Problem::new(Code::T003, "the manifest has no `signature`").help(help)));
         }
         let manifest = canonical(&document);
         let parsed = Manifest::parse(&manifest)?;
@@ -241,19 +199,14 @@ impl Envelope {
     /// The manifest with its first signature inside, as [`Envelope::from_inline`] reads it.
     pub fn to_inline(&self) -> Result<Value, Problem> {
         let mut document = parse_strict(&self.manifest_bytes()?)?;
-        let signature = self
-            .signatures
-            .first()
-            .ok_or_else(|| Problem::new(Code::T003, "there is no signature"))?;
+        let signature = self.signatures.first().ok_or_else(|| Problem::new(Code::T003, "there is no signature"))?;
         let signature = serde_json::json!({
             "algo": signature.algo,
             "keyid": signature.keyid,
             "public_key_id": signature.public_key_id,
             "value": signature.sig,
         });
-        document
-            .as_object_mut()
-            .map(|members| members.insert("signature".to_owned(), signature));
+        document.as_object_mut().map(|members| members.insert("signature".to_owned(), signature));
         Ok(document)
     }
 }

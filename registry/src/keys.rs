@@ -13,15 +13,12 @@ use ice_core::problem::{Code, Problem};
 use crate::files::{self, Guard};
 
 /// `SubjectPublicKeyInfo` of an ed25519 key up to its 32 bytes (RFC 8410, section 4).
-const SPKI_PREFIX: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// `OneAsymmetricKey` version 1 of an ed25519 key up to its 32-byte seed (RFC 8410, section 7). Version 2, which adds
 /// the public key, is refused by several OpenSSL releases.
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// A PEM file with one key has a few hundred bytes.
 const PEM_BYTES_MAX: u64 = 16 << 10;
@@ -37,12 +34,10 @@ pub struct PublicKey {
 impl PublicKey {
     /// Reads the 32 bytes; T005 for a key of small order or in a second spelling, T025 when they are no point.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, Problem> {
-        let key = VerifyingKey::from_bytes(bytes).map_err(|_| {
-            Problem::new(Code::T025, "these 32 bytes are not an ed25519 public key")
-        })?;
+        let key = VerifyingKey::from_bytes(bytes)
+            .map_err(|_| Problem::new(Code::T025, "these 32 bytes are not an ed25519 public key"))?;
         if key.is_weak() || key.to_edwards().compress().to_bytes() != *bytes {
-            let message =
-                "this public key is weak: signatures that fit it can be made without a private key";
+            let message = "this public key is weak: signatures that fit it can be made without a private key";
             return Err(Problem::new(Code::T005, message).help("ask the publisher for another key"));
         }
         let id = Digest::of(&[&SPKI_PREFIX[..], bytes].concat());
@@ -60,25 +55,18 @@ impl PublicKey {
 
     /// Reads a PEM file, whoever it belongs to: it is believed only once it is in the trust store.
     pub fn read(path: &Path) -> Result<Self, Problem> {
-        let metadata = std::fs::metadata(path)
-            .map_err(|error| files::io_problem(Code::C002, "read", path, &error))?;
+        let metadata = std::fs::metadata(path).map_err(|error| files::io_problem(Code::C002, "read", path, &error))?;
         if !metadata.is_file() || metadata.len() > PEM_BYTES_MAX {
-            return Err(Problem::new(
-                Code::T025,
-                format!("`{}` is not a key file", path.display()),
-            ));
+            return Err(Problem::new(Code::T025, format!("`{}` is not a key file", path.display())));
         }
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| files::io_problem(Code::C002, "read", path, &error))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| files::io_problem(Code::C002, "read", path, &error))?;
         Self::from_pem(&text).map_err(|problem| problem.file(path.display().to_string()))
     }
 
     /// The SPKI PEM text.
     pub fn to_pem(&self) -> String {
-        pem(
-            "PUBLIC KEY",
-            &[&SPKI_PREFIX[..], self.key.as_bytes()].concat(),
-        )
+        pem("PUBLIC KEY", &[&SPKI_PREFIX[..], self.key.as_bytes()].concat())
     }
 
     /// SHA-256 of the SPKI DER: what envelopes and policies call this key.
@@ -93,9 +81,7 @@ impl PublicKey {
 
     /// Whether `signature` is this key's over `message`. Strict: no small-order points, no second spelling of S.
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.key
-            .verify_strict(message, &Signature::from_bytes(signature))
-            .is_ok()
+        self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
 
@@ -115,12 +101,8 @@ impl PrivateKey {
     /// Makes a key from the system's random numbers.
     pub fn generate() -> Result<Self, Problem> {
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| {
-            Problem::new(
-                Code::T025,
-                format!("the system gives no random numbers: {error}"),
-            )
-        })?;
+        getrandom::fill(&mut seed)
+            .map_err(|error| Problem::new(Code::T025, format!("the system gives no random numbers: {error}")))?;
         Self::from_seed(&seed)
     }
 
@@ -134,9 +116,8 @@ impl PrivateKey {
     /// Reads a PKCS#8 PEM text (T025).
     pub fn from_pem(pem: &str) -> Result<Self, Problem> {
         let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| {
-            Problem::new(Code::T025, "this is not an ed25519 private key in PEM form").help(
-                "it begins with `-----BEGIN PRIVATE KEY-----`; `ice keys generate` writes one",
-            )
+            Problem::new(Code::T025, "this is not an ed25519 private key in PEM form")
+                .help("it begins with `-----BEGIN PRIVATE KEY-----`; `ice keys generate` writes one")
         })?;
         Self::from_seed(key.as_bytes())
     }
@@ -144,14 +125,8 @@ impl PrivateKey {
     /// Reads a PKCS#8 PEM file that only this user can read (T010, T025).
     pub fn read(path: &Path) -> Result<Self, Problem> {
         let bytes = files::read_guarded(path, Guard::Secret, PEM_BYTES_MAX)?.ok_or_else(|| {
-            Problem::new(
-                Code::C002,
-                format!("there is no key at `{}`", path.display()),
-            )
-            .help(format!(
-                "make one: `ice keys generate --out {}`",
-                path.display()
-            ))
+            Problem::new(Code::C002, format!("there is no key at `{}`", path.display()))
+                .help(format!("make one: `ice keys generate --out {}`", path.display()))
         })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Problem::new(Code::T025, format!("`{}` is not a text", path.display())))?;
@@ -160,16 +135,10 @@ impl PrivateKey {
 
     /// Writes a PKCS#8 PEM file of mode 0600. Never replaces a file: a lost key cannot be made again.
     pub fn write_new(&self, path: &Path) -> Result<(), Problem> {
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             files::make_folder(folder)?;
         }
-        let text = pem(
-            "PRIVATE KEY",
-            &[&PKCS8_PREFIX[..], self.key.as_bytes()].concat(),
-        );
+        let text = pem("PRIVATE KEY", &[&PKCS8_PREFIX[..], self.key.as_bytes()].concat());
         let mut file = files::create_new(path).map_err(|error| {
             if error.kind() == std::io::ErrorKind::AlreadyExists {
                 return Problem::new(Code::R003, format!("`{}` exists already", path.display()))

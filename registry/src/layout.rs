@@ -55,10 +55,7 @@ pub struct Writing {
 impl Layout {
     /// Opens the layout at `root`, making what is missing. R002 when it is another version, R004 when the disk says no.
     pub fn open(root: &Path) -> Result<Self, Problem> {
-        let layout = Self {
-            root: root.to_owned(),
-            hook: None,
-        };
+        let layout = Self { root: root.to_owned(), hook: None };
         if layout.is_whole()? {
             return Ok(layout);
         }
@@ -75,10 +72,7 @@ impl Layout {
     }
 
     /// A layout whose writes call `hook` at every [`Step`] and fail there when it does.
-    pub fn with_hook(
-        mut self,
-        hook: impl Fn(Step) -> io::Result<()> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_hook(mut self, hook: impl Fn(Step) -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.hook = Some(Box::new(hook));
         self
     }
@@ -100,23 +94,13 @@ impl Layout {
             Err(error) => return Err(files::io_problem(Code::R002, "read", &path, &error)),
         };
         let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        if document
-            .get("imageLayoutVersion")
-            .and_then(serde_json::Value::as_str)
-            == Some("1.0.0")
-        {
+        if document.get("imageLayoutVersion").and_then(serde_json::Value::as_str) == Some("1.0.0") {
             return Ok(self.path("index.json").is_file()
                 && self.path("blobs/sha256").is_dir()
                 && self.path("ingest").is_dir());
         }
-        Err(Problem::new(
-            Code::R002,
-            format!(
-                "`{}` is not an OCI layout of version 1.0.0",
-                self.root.display()
-            ),
-        )
-        .help("move the folder away; a new store is made in its place"))
+        Err(Problem::new(Code::R002, format!("`{}` is not an OCI layout of version 1.0.0", self.root.display()))
+            .help("move the folder away; a new store is made in its place"))
     }
 
     fn step(&self, step: Step) -> io::Result<()> {
@@ -132,8 +116,7 @@ impl Layout {
     pub fn begin(&self) -> Result<Writing, Problem> {
         let path = self.path(".sweep-lock");
         let lock = files::lock_file(&path)?;
-        lock.lock_shared()
-            .map_err(|error| files::io_problem(Code::R004, "lock", &path, &error))?;
+        lock.lock_shared().map_err(|error| files::io_problem(Code::R004, "lock", &path, &error))?;
         Ok(Writing { _lock: lock })
     }
 
@@ -141,18 +124,13 @@ impl Layout {
     pub fn put(&self, _writing: &Writing, bytes: &[u8]) -> Result<Digest, Problem> {
         let expected = Digest::of(bytes);
         let target = self.blob_path(&expected);
-        if self
-            .read(&expected, bytes.len() as u64)
-            .is_ok_and(|there| there.is_some())
-        {
+        if self.read(&expected, bytes.len() as u64).is_ok_and(|there| there.is_some()) {
             return Ok(expected);
         }
         let temporary = files::fresh_name(&self.path("ingest"), "")?;
         let written = self.ingest(&temporary, bytes).and_then(|digest| {
             if digest != expected {
-                return Err(io::Error::other(
-                    "the bytes changed while they were written",
-                ));
+                return Err(io::Error::other("the bytes changed while they were written"));
             }
             fs::rename(&temporary, &target)?;
             files::sync_folder(&self.path("blobs/sha256"))?;
@@ -195,22 +173,13 @@ impl Layout {
             "a file of the store was changed: expected {} ({size} bytes), got {} ({})",
             short(digest),
             short(&got),
-            if bytes.len() as u64 > size {
-                "more".to_owned()
-            } else {
-                format!("{} bytes", bytes.len())
-            }
+            if bytes.len() as u64 > size { "more".to_owned() } else { format!("{} bytes", bytes.len()) }
         );
         let help = match kept {
-            Some(path) => format!(
-                "it is kept as `{}`; install the plugin again",
-                path.display()
-            ),
+            Some(path) => format!("it is kept as `{}`; install the plugin again", path.display()),
             None => "install the plugin again".to_owned(),
         };
-        Err(Problem::new(Code::T011, message)
-            .help(help)
-            .file(self.blob_path(digest).display().to_string()))
+        Err(Problem::new(Code::T011, message).help(help).file(self.blob_path(digest).display().to_string()))
     }
 
     /// Like [`Layout::read`] for a blob whose size is not known: at most `limit` bytes (T029).
@@ -220,10 +189,7 @@ impl Layout {
             Err(_) => return Ok(None),
         };
         if size > limit {
-            let message = format!(
-                "blob {} has {size} bytes, the limit is {limit}",
-                short(digest)
-            );
+            let message = format!("blob {} has {size} bytes, the limit is {limit}", short(digest));
             return Err(Problem::new(Code::T029, message));
         }
         self.read(digest, size)
@@ -233,21 +199,12 @@ impl Layout {
     fn read_capped(&self, digest: &Digest, size: u64) -> Result<Option<Vec<u8>>, Problem> {
         let path = self.blob_path(digest);
         let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-        let file = match OpenOptions::new()
-            .read(true)
-            .custom_flags(no_follow)
-            .open(&path)
-        {
+        let file = match OpenOptions::new().read(true).custom_flags(no_follow).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error)
-                if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) =>
-            {
+            Err(error) if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) => {
                 let _ = self.quarantine(digest);
-                let message = format!(
-                    "blob {} of the store is a symbolic link ({error})",
-                    short(digest)
-                );
+                let message = format!("blob {} of the store is a symbolic link ({error})", short(digest));
                 return Err(Problem::new(Code::T011, message).help("install the plugin again"));
             }
             Err(error) => return Err(files::io_problem(Code::R002, "open", &path, &error)),
@@ -276,8 +233,7 @@ impl Layout {
                 .file(path.display().to_string())
                 .help("move the store away and install again; blobs are checked, the index only lists them")
         };
-        let file = File::open(&path)
-            .map_err(|error| files::io_problem(Code::R002, "open", &path, &error))?;
+        let file = File::open(&path).map_err(|error| files::io_problem(Code::R002, "open", &path, &error))?;
         let mut bytes = Vec::new();
         file.take(INDEX_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
@@ -285,13 +241,9 @@ impl Layout {
         if bytes.len() as u64 > INDEX_BYTES_MAX {
             return Err(refuse(format!("it is larger than {INDEX_BYTES_MAX} bytes")));
         }
-        let index: Index =
-            serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let index: Index = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
         if index.schema_version != 2 {
-            return Err(refuse(format!(
-                "it has schema version {}",
-                index.schema_version
-            )));
+            return Err(refuse(format!("it has schema version {}", index.schema_version)));
         }
         Ok(index)
     }
@@ -299,22 +251,17 @@ impl Layout {
     fn index_lock(&self) -> Result<File, Problem> {
         let path = self.path(".index-lock");
         let lock = files::lock_file(&path)?;
-        lock.lock()
-            .map_err(|error| files::io_problem(Code::R004, "lock", &path, &error))?;
+        lock.lock().map_err(|error| files::io_problem(Code::R004, "lock", &path, &error))?;
         Ok(lock)
     }
 
     /// Changes the index under the lock, in one step. `edit` may refuse; then nothing changes.
-    pub fn edit_index<T>(
-        &self,
-        edit: impl FnOnce(&mut Index) -> Result<T, Problem>,
-    ) -> Result<T, Problem> {
+    pub fn edit_index<T>(&self, edit: impl FnOnce(&mut Index) -> Result<T, Problem>) -> Result<T, Problem> {
         let _lock = self.index_lock()?;
         let before = self.index()?;
         let mut after = before.clone();
         let answer = edit(&mut after)?;
-        let failed =
-            |error| files::io_problem(Code::R004, "write", &self.path("index.json"), &error);
+        let failed = |error| files::io_problem(Code::R004, "write", &self.path("index.json"), &error);
         self.step(Step::BeforeIndex).map_err(failed)?;
         if after != before {
             files::replace(&self.path("index.json"), &to_json(&after))?;
@@ -333,8 +280,7 @@ impl Layout {
     ) -> Result<usize, Problem> {
         let path = self.path(".sweep-lock");
         let lock = files::lock_file(&path)?;
-        lock.lock()
-            .map_err(|error| files::io_problem(Code::R004, "lock", &path, &error))?;
+        lock.lock().map_err(|error| files::io_problem(Code::R004, "lock", &path, &error))?;
         let keep: BTreeSet<String> = keep(&self.index()?)?.iter().map(Digest::hex).collect();
         let mut removed = 0;
         for folder in ["blobs/sha256", "ingest"] {
@@ -342,14 +288,8 @@ impl Layout {
             let failed = |error: io::Error| files::io_problem(Code::R004, "sweep", &folder, &error);
             for entry in fs::read_dir(&folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
-                let kept = entry
-                    .file_name()
-                    .to_str()
-                    .is_some_and(|name| keep.contains(name));
-                let written = entry
-                    .metadata()
-                    .and_then(|metadata| metadata.modified())
-                    .map_err(failed)?;
+                let kept = entry.file_name().to_str().is_some_and(|name| keep.contains(name));
+                let written = entry.metadata().and_then(|metadata| metadata.modified()).map_err(failed)?;
                 let age = now.duration_since(written).unwrap_or_default();
                 if !kept && age >= grace {
                     fs::remove_file(entry.path()).map_err(failed)?;

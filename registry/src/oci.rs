@@ -89,11 +89,7 @@ pub struct Index {
 
 impl Default for Index {
     fn default() -> Self {
-        Self {
-            schema_version: 2,
-            media_type: INDEX_MEDIA_TYPE.to_owned(),
-            manifests: Vec::new(),
-        }
+        Self { schema_version: 2, media_type: INDEX_MEDIA_TYPE.to_owned(), manifests: Vec::new() }
     }
 }
 
@@ -123,10 +119,7 @@ pub fn pack(manifest: &Manifest, envelope: &Envelope) -> Result<Packed, Problem>
     let statement = envelope.statement()?.to_string();
     let layers = layers(manifest);
     let (config_type, config) = match manifest.kind {
-        Kind::Plugin => (
-            WASM_CONFIG_MEDIA_TYPE,
-            wasm_config(manifest, envelope, &layers)?,
-        ),
+        Kind::Plugin => (WASM_CONFIG_MEDIA_TYPE, wasm_config(manifest, envelope, &layers)?),
         Kind::Kit | Kind::Bundle => (ENVELOPE_MEDIA_TYPE, envelope.to_bytes()),
     };
     let mut annotations = BTreeMap::from([
@@ -134,16 +127,8 @@ pub fn pack(manifest: &Manifest, envelope: &Envelope) -> Result<Packed, Problem>
         (VERSION.to_owned(), manifest.version.to_string()),
         (STATEMENT.to_owned(), statement.clone()),
     ]);
-    annotations.extend(
-        manifest
-            .license
-            .clone()
-            .map(|license| (LICENSES.to_owned(), license)),
-    );
-    let repo = manifest
-        .source
-        .as_ref()
-        .and_then(|source| source.repo.clone());
+    annotations.extend(manifest.license.clone().map(|license| (LICENSES.to_owned(), license)));
+    let repo = manifest.source.as_ref().and_then(|source| source.repo.clone());
     annotations.extend(repo.map(|repo| (SOURCE.to_owned(), repo)));
     let oci = OciManifest {
         schema_version: 2,
@@ -156,15 +141,8 @@ pub fn pack(manifest: &Manifest, envelope: &Envelope) -> Result<Packed, Problem>
     let bytes = to_json(&oci);
     let mut entry = descriptor(MANIFEST_MEDIA_TYPE, &bytes);
     entry.artifact_type = Some(oci.artifact_type);
-    entry.annotations = BTreeMap::from([
-        (REF_NAME.to_owned(), reference(manifest)),
-        (STATEMENT.to_owned(), statement),
-    ]);
-    Ok(Packed {
-        config,
-        manifest: bytes,
-        entry,
-    })
+    entry.annotations = BTreeMap::from([(REF_NAME.to_owned(), reference(manifest)), (STATEMENT.to_owned(), statement)]);
+    Ok(Packed { config, manifest: bytes, entry })
 }
 
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
@@ -184,10 +162,7 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
 fn layers(manifest: &Manifest) -> Vec<Descriptor> {
     let artifacts = manifest.artifacts();
     let component = |(digest, size): &(Digest, u64)| {
-        let named = manifest
-            .components
-            .iter()
-            .find(|component| component.artifact == *digest);
+        let named = manifest.components.iter().find(|component| component.artifact == *digest);
         let name = match named {
             Some(component) if artifacts.len() > 1 => component.name.as_str(),
             _ => short(&manifest.name),
@@ -197,12 +172,7 @@ fn layers(manifest: &Manifest) -> Vec<Descriptor> {
     let mut layers: Vec<Descriptor> = artifacts.iter().map(component).collect();
     for file in &manifest.files {
         if !layers.iter().any(|layer| layer.digest == file.artifact) {
-            layers.push(layer(
-                &file.media_type,
-                file.artifact,
-                file.size,
-                file.path.clone(),
-            ));
+            layers.push(layer(&file.media_type, file.artifact, file.size, file.path.clone()));
         }
     }
     layers
@@ -210,46 +180,29 @@ fn layers(manifest: &Manifest) -> Vec<Descriptor> {
 
 fn layer(media_type: &str, digest: Digest, size: u64, title: String) -> Descriptor {
     let annotations = BTreeMap::from([(TITLE.to_owned(), title)]);
-    Descriptor {
-        media_type: media_type.to_owned(),
-        artifact_type: None,
-        digest,
-        size,
-        annotations,
-    }
+    Descriptor { media_type: media_type.to_owned(), artifact_type: None, digest, size, annotations }
 }
 
 /// What any wasm tool reads, and the envelope beside it.
-fn wasm_config(
-    manifest: &Manifest,
-    envelope: &Envelope,
-    layers: &[Descriptor],
-) -> Result<Vec<u8>, Problem> {
+fn wasm_config(manifest: &Manifest, envelope: &Envelope, layers: &[Descriptor]) -> Result<Vec<u8>, Problem> {
     let envelope: Value = serde_json::to_value(envelope).expect("an envelope has only string keys");
     let mut config = Map::new();
     config.insert("created".to_owned(), json!(manifest.created));
     config.insert("architecture".to_owned(), json!("wasm"));
     config.insert("os".to_owned(), json!("wasip2"));
-    config.insert(
-        "layerDigests".to_owned(),
-        json!(layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()),
-    );
+    config.insert("layerDigests".to_owned(), json!(layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()));
     config.insert(ENVELOPE_MEMBER.to_owned(), envelope);
     Ok(ice_core::manifest::canonical(&Value::Object(config)))
 }
 
 /// Reads an image manifest (R002). Its descriptors are hints.
 pub fn read_manifest(bytes: &[u8]) -> Result<OciManifest, Problem> {
-    let refuse =
-        |why: String| Problem::new(Code::R002, format!("an OCI manifest cannot be used: {why}"));
+    let refuse = |why: String| Problem::new(Code::R002, format!("an OCI manifest cannot be used: {why}"));
     let document = parse_strict(bytes).map_err(|problem| refuse(problem.message))?;
     let manifest: OciManifest =
         serde_json::from_value(document).map_err(|error| refuse(printable(&error.to_string())))?;
     if manifest.media_type != MANIFEST_MEDIA_TYPE {
-        return Err(refuse(format!(
-            "it is `{}`",
-            printable(&manifest.media_type)
-        )));
+        return Err(refuse(format!("it is `{}`", printable(&manifest.media_type))));
     }
     Ok(manifest)
 }
@@ -260,17 +213,13 @@ pub fn read_config(media_type: &str, bytes: &[u8]) -> Result<Envelope, Problem> 
         return Envelope::parse(bytes);
     }
     let unsigned = || {
-        Problem::new(
-            Code::T003,
-            "there is no signature: the artifact carries no envelope",
-        )
-        .help("ask its publisher for a signed release")
+        Problem::new(Code::T003, "there is no signature: the artifact carries no envelope")
+            .help("ask its publisher for a signed release")
     };
     if media_type != WASM_CONFIG_MEDIA_TYPE {
         return Err(unsigned());
     }
-    let document =
-        parse_strict(bytes).map_err(|problem| Problem::new(Code::T026, problem.message))?;
+    let document = parse_strict(bytes).map_err(|problem| Problem::new(Code::T026, problem.message))?;
     let envelope = document.get(ENVELOPE_MEMBER).ok_or_else(unsigned)?;
     Envelope::from_value(envelope.clone())
 }

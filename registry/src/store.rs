@@ -68,25 +68,13 @@ impl StoreEntry {
     fn read(descriptor: &Descriptor) -> Option<Self> {
         let (name, version) = descriptor.annotations.get(REF_NAME)?.rsplit_once(':')?;
         ice_core::manifest::check_name(name).ok()?;
-        let statement = descriptor
-            .annotations
-            .get(STATEMENT)
-            .and_then(|text| Digest::parse(text).ok());
-        Some(Self {
-            name: name.to_owned(),
-            version: version.parse().ok()?,
-            statement,
-            oci: descriptor.clone(),
-        })
+        let statement = descriptor.annotations.get(STATEMENT).and_then(|text| Digest::parse(text).ok());
+        Some(Self { name: name.to_owned(), version: version.parse().ok()?, statement, oci: descriptor.clone() })
     }
 
     /// Exactly this name and version, to verify against.
     pub fn wanted(&self) -> Wanted {
-        Wanted {
-            name: self.name.clone(),
-            version: Some(self.version.clone()),
-            kind: None,
-        }
+        Wanted { name: self.name.clone(), version: Some(self.version.clone()), kind: None }
     }
 }
 
@@ -108,10 +96,7 @@ impl Store {
 
     /// A store in this layout.
     pub fn of(layout: Layout) -> Self {
-        Self {
-            layout: Arc::new(layout),
-            believed: RwLock::default(),
-        }
+        Self { layout: Arc::new(layout), believed: RwLock::default() }
     }
 
     /// The layout below.
@@ -137,34 +122,23 @@ impl Store {
         let blobs = check_blobs(&verified, blobs)?;
         let packed = oci::pack(verified.value(), envelope)?;
         let writing = self.layout.begin()?;
-        for bytes in blobs
-            .into_iter()
-            .chain([packed.config.as_slice(), packed.manifest.as_slice()])
-        {
+        for bytes in blobs.into_iter().chain([packed.config.as_slice(), packed.manifest.as_slice()]) {
             self.layout.put(&writing, bytes)?;
         }
         let added = self.layout.edit_index(|index| {
             let reference = oci::reference(verified.value());
-            let named =
-                |entry: &&mut Descriptor| entry.annotations.get(REF_NAME) == Some(&reference);
+            let named = |entry: &&mut Descriptor| entry.annotations.get(REF_NAME) == Some(&reference);
             let Some(there) = index.manifests.iter_mut().find(named) else {
                 index.manifests.push(packed.entry.clone());
                 return Ok(Added::New);
             };
             let same = there.annotations.get(STATEMENT) == Some(&verified.statement().to_string());
             if !same && options.on_existing == OnExisting::Refuse {
-                return Err(Problem::new(
-                    Code::R003,
-                    format!("`{reference}` is in the store with other content"),
-                )
-                .help("give the new content a new version, or remove the old one first"));
+                return Err(Problem::new(Code::R003, format!("`{reference}` is in the store with other content"))
+                    .help("give the new content a new version, or remove the old one first"));
             }
             *there = packed.entry.clone();
-            Ok(if same {
-                Added::AlreadyThere
-            } else {
-                Added::Replaced
-            })
+            Ok(if same { Added::AlreadyThere } else { Added::Replaced })
         })?;
         drop(writing);
         self.believe(&verified);
@@ -173,13 +147,7 @@ impl Store {
 
     /// Every plugin version, in the order they were added. Entries that are not plugins are left out.
     pub fn list(&self) -> Result<Vec<StoreEntry>, Problem> {
-        Ok(self
-            .layout
-            .index()?
-            .manifests
-            .iter()
-            .filter_map(StoreEntry::read)
-            .collect())
+        Ok(self.layout.index()?.manifests.iter().filter_map(StoreEntry::read).collect())
     }
 
     /// The newest version of `name` that fits; `iceos/` is put before a name without scope (R001, T018).
@@ -188,28 +156,19 @@ impl Store {
         ice_core::manifest::check_name(&name)?;
         let entries = self.list()?;
         let named: Vec<&StoreEntry> = entries.iter().filter(|entry| entry.name == name).collect();
-        let fitting = named
-            .iter()
-            .filter(|entry| req.is_none_or(|req| req.matches(&entry.version)));
+        let fitting = named.iter().filter(|entry| req.is_none_or(|req| req.matches(&entry.version)));
         if let Some(entry) = fitting.max_by(|a, b| a.version.cmp(&b.version)) {
             return Ok((*entry).clone());
         }
-        let versions: Vec<String> = named
-            .iter()
-            .map(|entry| entry.version.to_string())
-            .collect();
+        let versions: Vec<String> = named.iter().map(|entry| entry.version.to_string()).collect();
         Err(match req {
-            Some(req) if !versions.is_empty() => Problem::new(
-                Code::R001,
-                format!("the store has no version {req} of `{name}`"),
-            )
-            .help(format!("it has {}", versions.join(", "))),
+            Some(req) if !versions.is_empty() => {
+                Problem::new(Code::R001, format!("the store has no version {req} of `{name}`"))
+                    .help(format!("it has {}", versions.join(", ")))
+            }
             _ => {
                 let problem = Problem::new(Code::R001, format!("the store has no plugin `{name}`"));
-                match ice_core::manifest::nearest(
-                    &name,
-                    entries.iter().map(|entry| entry.name.as_str()),
-                ) {
+                match ice_core::manifest::nearest(&name, entries.iter().map(|entry| entry.name.as_str())) {
                     Some(meant) => problem.help(format!("did you mean `{meant}`?")),
                     None => problem.help("`ice plugins list` shows what is there"),
                 }
@@ -226,44 +185,28 @@ impl Store {
     }
 
     fn present(&self, digest: &Digest, name: &str, limit: u64) -> Result<Vec<u8>, Problem> {
-        self.layout
-            .read_any(digest, limit)?
-            .ok_or_else(|| missing(digest, name))
+        self.layout.read_any(digest, limit)?.ok_or_else(|| missing(digest, name))
     }
 
     /// The believed manifest of an entry, to run it. Does not touch the components' bytes.
-    pub fn verified(
-        &self,
-        entry: &StoreEntry,
-        trust: &Trust,
-    ) -> Result<Verified<Manifest>, Problem> {
+    pub fn verified(&self, entry: &StoreEntry, trust: &Trust) -> Result<Verified<Manifest>, Problem> {
         let wanted = entry.wanted();
-        let options = VerifyOptions {
-            wanted: Some(&wanted),
-            ..VerifyOptions::RUN
-        };
+        let options = VerifyOptions { wanted: Some(&wanted), ..VerifyOptions::RUN };
         let verified = verify(&self.envelope(entry)?, trust, &options)?;
         self.believe(&verified);
         Ok(verified)
     }
 
     fn believe(&self, verified: &Verified<Manifest>) {
-        let mut believed = self
-            .believed
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut believed = self.believed.write().unwrap_or_else(PoisonError::into_inner);
         believed.extend(verified.value().artifacts());
     }
 
     /// Reads one blob of a believed manifest, checked on this very buffer (T001, T011).
     pub fn blob(&self, verified: &Verified<Manifest>, digest: &Digest) -> Result<Vec<u8>, Problem> {
         let name = &verified.value().name;
-        let size = verified
-            .blob_size(digest)
-            .ok_or_else(|| missing(digest, name))?;
-        self.layout
-            .read(digest, size)?
-            .ok_or_else(|| missing(digest, name))
+        let size = verified.blob_size(digest).ok_or_else(|| missing(digest, name))?;
+        self.layout.read(digest, size)?.ok_or_else(|| missing(digest, name))
     }
 
     /// Checks everything about an entry: signatures, and every blob's bytes.
@@ -282,16 +225,11 @@ impl Store {
             let before = index.manifests.len();
             index.manifests.retain(|descriptor| {
                 let entry = StoreEntry::read(descriptor);
-                !entry.is_some_and(|e| {
-                    e.name == name && version.is_none_or(|version| *version == e.version)
-                })
+                !entry.is_some_and(|e| e.name == name && version.is_none_or(|version| *version == e.version))
             });
             match before - index.manifests.len() {
-                0 => Err(Problem::new(
-                    Code::R001,
-                    format!("the store has no plugin `{}`", printable(&name)),
-                )
-                .help("`ice plugins list` shows what is there")),
+                0 => Err(Problem::new(Code::R001, format!("the store has no plugin `{}`", printable(&name)))
+                    .help("`ice plugins list` shows what is there")),
                 removed => Ok(removed),
             }
         })
@@ -316,56 +254,30 @@ impl Store {
 }
 
 fn missing(digest: &Digest, name: &str) -> Problem {
-    Problem::new(
-        Code::R001,
-        format!("the store lost blob {} of `{name}`", short(digest)),
-    )
-    .help("install the plugin again")
+    Problem::new(Code::R001, format!("the store lost blob {} of `{name}`", short(digest)))
+        .help("install the plugin again")
 }
 
 /// Every blob the manifest names must be there and be what was signed; components must be components.
-fn check_blobs<'a>(
-    verified: &Verified<Manifest>,
-    blobs: &'a [Vec<u8>],
-) -> Result<Vec<&'a [u8]>, Problem> {
+fn check_blobs<'a>(verified: &Verified<Manifest>, blobs: &'a [Vec<u8>]) -> Result<Vec<&'a [u8]>, Problem> {
     let named = verified.blobs();
-    let given: BTreeMap<Digest, &[u8]> = blobs
-        .iter()
-        .map(|bytes| (Digest::of(bytes), bytes.as_slice()))
-        .collect();
-    let artifacts: BTreeSet<Digest> = verified
-        .value()
-        .artifacts()
-        .into_iter()
-        .map(|(digest, _)| digest)
-        .collect();
+    let given: BTreeMap<Digest, &[u8]> = blobs.iter().map(|bytes| (Digest::of(bytes), bytes.as_slice())).collect();
+    let artifacts: BTreeSet<Digest> = verified.value().artifacts().into_iter().map(|(digest, _)| digest).collect();
     let mut checked = Vec::new();
     for (digest, size) in named {
         let Some(bytes) = given.get(&digest) else {
             let got: Vec<String> = given.keys().map(short).collect();
-            let message = format!(
-                "an artifact of `{}` is not what was signed",
-                verified.value().name
-            );
-            let got = if got.is_empty() {
-                "nothing".to_owned()
-            } else {
-                got.join(", ")
-            };
+            let message = format!("an artifact of `{}` is not what was signed", verified.value().name);
+            let got = if got.is_empty() { "nothing".to_owned() } else { got.join(", ") };
             return Err(Problem::new(
                 Code::T001,
-                format!(
-                    "{message}: expected {} ({size} bytes), got {got}",
-                    short(&digest)
-                ),
+                format!("{message}: expected {} ({size} bytes), got {got}", short(&digest)),
             )
             .help("get it again from its publisher; build and sign it again if it is yours"));
         };
         verified.check_blob(&digest, bytes)?;
         if artifacts.contains(&digest) {
-            check_component(bytes).map_err(|problem| {
-                problem.subject(format!("plugin `{}`", verified.value().name))
-            })?;
+            check_component(bytes).map_err(|problem| problem.subject(format!("plugin `{}`", verified.value().name)))?;
         }
         checked.push(*bytes);
     }
@@ -379,8 +291,7 @@ pub fn check_component(bytes: &[u8]) -> Result<(), Problem> {
     }
     if bytes.starts_with(b"\x7fELF") {
         let message = "this artifact is native code (ELF), such as wasmtime's compiled form";
-        return Err(Problem::new(Code::T013, message)
-            .help("sign the `.wasm` component itself; hosts compile it"));
+        return Err(Problem::new(Code::T013, message).help("sign the `.wasm` component itself; hosts compile it"));
     }
     let message = if bytes.starts_with(b"\0asm") {
         "this artifact is a core WebAssembly module, not a component"
@@ -393,27 +304,15 @@ pub fn check_component(bytes: &[u8]) -> Result<(), Problem> {
 #[async_trait]
 impl Artifacts for Store {
     async fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Failure> {
-        let believed = self
-            .believed
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(digest)
-            .copied();
+        let believed = self.believed.read().unwrap_or_else(PoisonError::into_inner).get(digest).copied();
         let Some(size) = believed else {
             let message = format!("no verified plugin names the component {}", short(digest));
-            return Err(Failure::never(
-                Problem::new(Code::T003, message).help("`ice plugins verify` says why"),
-            ));
+            return Err(Failure::never(Problem::new(Code::T003, message).help("`ice plugins verify` says why")));
         };
         let (layout, digest) = (Arc::clone(&self.layout), *digest);
         let read = tokio::task::spawn_blocking(move || layout.read(&digest, size)).await;
-        let read = read.map_err(|error| {
-            Failure::maybe(Problem::new(
-                Code::R004,
-                format!("reading stopped: {error}"),
-            ))
-        })?;
-        read.and_then(|bytes| bytes.ok_or_else(|| missing(&digest, "a plugin")))
-            .map_err(Failure::never)
+        let read =
+            read.map_err(|error| Failure::maybe(Problem::new(Code::R004, format!("reading stopped: {error}"))))?;
+        read.and_then(|bytes| bytes.ok_or_else(|| missing(&digest, "a plugin"))).map_err(Failure::never)
     }
 }

@@ -66,11 +66,7 @@ impl Trust {
     /// Reads the folder. One that is not there is a store that trusts nobody. Fails with T010 for a folder, file or
     /// link that others could change, T005 and T025 for keys, T024 for the policy.
     pub fn open(folder: &Path) -> Result<Self, Problem> {
-        let mut trust = Self {
-            folder: folder.to_owned(),
-            keys: BTreeMap::new(),
-            scopes: Vec::new(),
-        };
+        let mut trust = Self { folder: folder.to_owned(), keys: BTreeMap::new(), scopes: Vec::new() };
         if !files::check_folder(folder)? {
             return Ok(trust);
         }
@@ -86,20 +82,10 @@ impl Trust {
 
     fn check_scopes(&self) -> Result<(), Problem> {
         for scope in &self.scopes {
-            if let Some(missing) = scope
-                .keys
-                .iter()
-                .find(|keyid| !self.keys.contains_key(keyid))
-            {
-                let message = format!(
-                    "scope `{}` names key {}, which is not in `keys/`",
-                    scope.name,
-                    short(missing)
-                );
-                return Err(Problem::new(Code::T024, message).help(format!(
-                    "add it: `ice keys trust KEY.pem --scope '{}'`, or remove the line",
-                    scope.name
-                )));
+            if let Some(missing) = scope.keys.iter().find(|keyid| !self.keys.contains_key(keyid)) {
+                let message = format!("scope `{}` names key {}, which is not in `keys/`", scope.name, short(missing));
+                return Err(Problem::new(Code::T024, message)
+                    .help(format!("add it: `ice keys trust KEY.pem --scope '{}'`, or remove the line", scope.name)));
             }
         }
         Ok(())
@@ -140,19 +126,15 @@ impl Trust {
                 format!("the trust policy has no scope for `{name}`")
             };
             let publisher = name.split('/').next().unwrap_or(name);
-            Problem::new(Code::T019, message)
-                .help(format!("get the publisher's public key and run `ice keys trust KEY.pem --scope '{publisher}/*'`"))
+            Problem::new(Code::T019, message).help(format!(
+                "get the publisher's public key and run `ice keys trust KEY.pem --scope '{publisher}/*'`"
+            ))
         })
     }
 
     /// Believes `key` for every name in `scopes`, writes that down, and returns the store as it is then. A scope that
     /// exists gets the key added; its threshold stays.
-    pub fn add_key(
-        folder: &Path,
-        key: &PublicKey,
-        notes: &KeyNotes,
-        scopes: &[&str],
-    ) -> Result<Self, Problem> {
+    pub fn add_key(folder: &Path, key: &PublicKey, notes: &KeyNotes, scopes: &[&str]) -> Result<Self, Problem> {
         for scope in scopes {
             policy::check_pattern(scope)?;
         }
@@ -161,19 +143,11 @@ impl Trust {
         let _lock = Self::lock(folder)?;
         let before = Self::open(folder)?;
         let notes_text = toml::to_string(notes).expect("notes are a flat table");
-        files::replace(
-            &folder_of_keys.join(format!("{}.toml", key.id().hex())),
-            notes_text.as_bytes(),
-        )?;
-        files::replace(
-            &folder_of_keys.join(format!("{}.pem", key.id().hex())),
-            key.to_pem().as_bytes(),
-        )?;
+        files::replace(&folder_of_keys.join(format!("{}.toml", key.id().hex())), notes_text.as_bytes())?;
+        files::replace(&folder_of_keys.join(format!("{}.pem", key.id().hex())), key.to_pem().as_bytes())?;
         if !scopes.is_empty() {
             before.edit_policy(|document| {
-                scopes
-                    .iter()
-                    .for_each(|scope| policy::add_key(document, scope, &key.id()));
+                scopes.iter().for_each(|scope| policy::add_key(document, scope, &key.id()));
             })?;
         }
         Self::open(folder)
@@ -183,11 +157,8 @@ impl Trust {
     /// T024 when a scope would be left with fewer keys than its threshold; R001 when the key is not here.
     pub fn remove_key(folder: &Path, keyid: &Digest) -> Result<Self, Problem> {
         let absent = || {
-            Problem::new(
-                Code::R001,
-                format!("key {} is not in the trust store", short(keyid)),
-            )
-            .help("`ice keys list` shows those that are")
+            Problem::new(Code::R001, format!("key {} is not in the trust store", short(keyid)))
+                .help("`ice keys list` shows those that are")
         };
         if !files::check_folder(folder)? {
             return Err(absent());
@@ -197,24 +168,15 @@ impl Trust {
         if !before.keys.contains_key(keyid) {
             return Err(absent());
         }
-        let left = |scope: &&Scope| {
-            scope.keys.contains(keyid)
-                && scope.keys.len() > 1
-                && scope.keys.len() <= scope.threshold
-        };
+        let left =
+            |scope: &&Scope| scope.keys.contains(keyid) && scope.keys.len() > 1 && scope.keys.len() <= scope.threshold;
         if let Some(scope) = before.scopes.iter().find(left) {
-            let message = format!(
-                "scope `{}` needs {} keys and would have fewer",
-                scope.name, scope.threshold
-            );
-            return Err(Problem::new(Code::T024, message)
-                .help(format!("lower its `threshold` in {POLICY} first")));
+            let message = format!("scope `{}` needs {} keys and would have fewer", scope.name, scope.threshold);
+            return Err(Problem::new(Code::T024, message).help(format!("lower its `threshold` in {POLICY} first")));
         }
         before.edit_policy(|document| policy::remove_key(document, keyid))?;
         for ending in ["pem", "toml"] {
-            let path = folder
-                .join("keys")
-                .join(format!("{}.{ending}", keyid.hex()));
+            let path = folder.join("keys").join(format!("{}.{ending}", keyid.hex()));
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(files::io_problem(Code::R004, "remove", &path, &error));
@@ -237,8 +199,7 @@ impl Trust {
     fn lock(folder: &Path) -> Result<std::fs::File, Problem> {
         let path = folder.join(".lock");
         let file = files::lock_file(&path)?;
-        file.lock()
-            .map_err(|error| files::io_problem(Code::R004, "lock", &path, &error))?;
+        file.lock().map_err(|error| files::io_problem(Code::R004, "lock", &path, &error))?;
         Ok(file)
     }
 }
@@ -249,26 +210,16 @@ fn read_keys(folder: &Path) -> Result<BTreeMap<Digest, TrustedKey>, Problem> {
     if !files::check_folder(folder)? {
         return Ok(keys);
     }
-    let entries = std::fs::read_dir(folder)
-        .map_err(|error| files::io_problem(Code::C002, "read", folder, &error))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| files::io_problem(Code::C002, "read", folder, &error))?;
     for entry in entries {
-        let path = entry
-            .map_err(|error| files::io_problem(Code::C002, "read", folder, &error))?
-            .path();
+        let path = entry.map_err(|error| files::io_problem(Code::C002, "read", folder, &error))?.path();
         if path.extension().is_none_or(|ending| ending != "pem") {
             continue;
         }
         let key = read_key(&path)?;
-        let stem = path
-            .file_stem()
-            .and_then(std::ffi::OsStr::to_str)
-            .unwrap_or_default();
+        let stem = path.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
         if stem != key.id().hex() {
-            let message = format!(
-                "`{}` holds key {}",
-                printable(&path.display().to_string()),
-                short(&key.id())
-            );
+            let message = format!("`{}` holds key {}", printable(&path.display().to_string()), short(&key.id()));
             return Err(Problem::new(Code::T024, message).help(format!(
                 "remove the file and add the key again with `ice keys trust` (it becomes `{}.pem`)",
                 key.id().hex()

@@ -61,13 +61,7 @@ pub struct VerifyOptions<'a> {
 
 impl VerifyOptions<'_> {
     /// Nothing asked for by name; to run.
-    pub const RUN: Self = Self {
-        wanted: None,
-        purpose: Purpose::Run,
-        sequence_seen: None,
-        revoked: None,
-        host: None,
-    };
+    pub const RUN: Self = Self { wanted: None, purpose: Purpose::Run, sequence_seen: None, revoked: None, host: None };
 }
 
 /// Something whose signatures were checked. Only [`verify`] makes one.
@@ -110,17 +104,8 @@ impl<T> Verified<T> {
 impl Verified<Manifest> {
     /// Size of the artifact or file of this digest, when the manifest names it.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
-        let files = self
-            .value
-            .files
-            .iter()
-            .map(|file| (file.artifact, file.size));
-        self.value
-            .artifacts()
-            .into_iter()
-            .chain(files)
-            .find(|(named, _)| named == digest)
-            .map(|(_, size)| size)
+        let files = self.value.files.iter().map(|file| (file.artifact, file.size));
+        self.value.artifacts().into_iter().chain(files).find(|(named, _)| named == digest).map(|(_, size)| size)
     }
 
     /// Every blob the manifest names, with its size: components in payload order, then files; each once.
@@ -151,8 +136,7 @@ impl Verified<Manifest> {
             short(&got),
             bytes.len()
         );
-        Err(Problem::new(Code::T001, message)
-            .help("get it again from its publisher; build it again if it is yours"))
+        Err(Problem::new(Code::T001, message).help("get it again from its publisher; build it again if it is yours"))
     }
 }
 
@@ -162,16 +146,10 @@ pub(crate) fn short(digest: &Digest) -> String {
 }
 
 /// Checks an envelope against the trust store. Fails with T-codes, at the first check that fails.
-pub fn verify(
-    envelope: &Envelope,
-    trust: &Trust,
-    options: &VerifyOptions<'_>,
-) -> Result<Verified<Manifest>, Problem> {
+pub fn verify(envelope: &Envelope, trust: &Trust, options: &VerifyOptions<'_>) -> Result<Verified<Manifest>, Problem> {
     let bytes = envelope.manifest_bytes()?;
     let manifest = Manifest::parse(&bytes).map_err(first)?;
-    let requested = options
-        .wanted
-        .map_or(manifest.name.as_str(), |wanted| wanted.name.as_str());
+    let requested = options.wanted.map_or(manifest.name.as_str(), |wanted| wanted.name.as_str());
     let about = |problem: Problem| problem.subject(format!("plugin `{requested}`"));
     let digest = Digest::of(&bytes);
     let signed = check_payload(envelope, &manifest, &digest).map_err(about)?;
@@ -180,27 +158,13 @@ pub fn verify(
     let signers = check_signatures(envelope, &signed, scope, trust).map_err(about)?;
     check_request(&manifest, options).map_err(about)?;
     if let Some(revoked) = options.revoked
-        && let Some(reason) = signers
-            .iter()
-            .find_map(|keyid| revoked.reason(keyid, &statement))
+        && let Some(reason) = signers.iter().find_map(|keyid| revoked.reason(keyid, &statement))
     {
-        let message = format!(
-            "`{requested}` {} was revoked: {}",
-            manifest.version,
-            printable(&reason)
-        );
-        return Err(about(
-            Problem::new(Code::T022, message).help("update it: a newer version may be good"),
-        ));
+        let message = format!("`{requested}` {} was revoked: {}", manifest.version, printable(&reason));
+        return Err(about(Problem::new(Code::T022, message).help("update it: a newer version may be good")));
     }
     check_time(&manifest, options).map_err(about)?;
-    Ok(Verified {
-        value: manifest,
-        bytes,
-        digest,
-        statement,
-        signers,
-    })
+    Ok(Verified { value: manifest, bytes, digest, statement, signers })
 }
 
 fn first(mut problems: Vec<Problem>) -> Problem {
@@ -208,46 +172,21 @@ fn first(mut problems: Vec<Problem>) -> Problem {
     let mut problem = problems.swap_remove(0);
     if more > 0 {
         let also = format!("{more} more problems: `ice plugins lint` lists them");
-        problem.help = Some(
-            problem
-                .help
-                .map_or(also.clone(), |help| format!("{help}; {also}")),
-        );
+        problem.help = Some(problem.help.map_or(also.clone(), |help| format!("{help}; {also}")));
     }
     problem
 }
 
 /// P must be exactly the digests this manifest stands for. Returns P.
-fn check_payload(
-    envelope: &Envelope,
-    manifest: &Manifest,
-    digest: &Digest,
-) -> Result<Vec<u8>, Problem> {
+fn check_payload(envelope: &Envelope, manifest: &Manifest, digest: &Digest) -> Result<Vec<u8>, Problem> {
     let claimed = decode("payload", &envelope.payload)?;
-    let tail = claimed
-        .len()
-        .checked_sub(32)
-        .and_then(|start| claimed.get(start..));
+    let tail = claimed.len().checked_sub(32).and_then(|start| claimed.get(start..));
     if tail != Some(digest.as_bytes().as_slice()) {
-        let signed: String = tail
-            .unwrap_or_default()
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let message = format!(
-            "the manifest is not the signed one: expected {signed}, got {}",
-            short(digest)
-        );
+        let signed: String = tail.unwrap_or_default().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let message = format!("the manifest is not the signed one: expected {signed}, got {}", short(digest));
         return Err(Problem::new(Code::T002, message));
     }
-    let expected = payload(
-        manifest
-            .artifacts()
-            .into_iter()
-            .map(|(artifact, _)| artifact),
-        digest,
-    );
+    let expected = payload(manifest.artifacts().into_iter().map(|(artifact, _)| artifact), digest);
     if claimed != expected {
         let message = format!(
             "the signed list of artifacts ({}) is not the manifest's ({})",
@@ -260,25 +199,14 @@ fn check_payload(
 }
 
 /// Enough distinct keys of `scope` must have signed. Returns their ids.
-fn check_signatures(
-    envelope: &Envelope,
-    signed: &[u8],
-    scope: &Scope,
-    trust: &Trust,
-) -> Result<Vec<Digest>, Problem> {
-    let unsigned = envelope
-        .signatures
-        .iter()
-        .all(|signature| signature.sig.is_empty());
+fn check_signatures(envelope: &Envelope, signed: &[u8], scope: &Scope, trust: &Trust) -> Result<Vec<Digest>, Problem> {
+    let unsigned = envelope.signatures.iter().all(|signature| signature.sig.is_empty());
     if unsigned {
         return Err(Problem::new(Code::T003, "there is no signature")
             .help("`ice plugins sign` signs your own plugin; ask the publisher of another one for a signed release"));
     }
     if envelope.payload_type != DIGESTS_PAYLOAD_TYPE {
-        let message = format!(
-            "the signature is about `{}`, not about a plugin",
-            printable(&envelope.payload_type)
-        );
+        let message = format!("the signature is about `{}`, not about a plugin", printable(&envelope.payload_type));
         return Err(Problem::new(Code::T006, message));
     }
     let message = pae(&envelope.payload_type, signed);
@@ -286,32 +214,20 @@ fn check_signatures(
     let mut broken: Option<Problem> = None;
     for entry in &envelope.signatures {
         if entry.algo != ALGORITHM {
-            let message = format!(
-                "`{}` is not a signature algorithm of this host",
-                printable(&entry.algo)
-            );
+            let message = format!("`{}` is not a signature algorithm of this host", printable(&entry.algo));
             return Err(Problem::new(Code::T009, message).help(format!("sign with `{ALGORITHM}`")));
         }
         let Ok(keyid) = Digest::parse(&entry.keyid) else {
             let message = format!("`{}` is not a key id", printable(&entry.keyid));
-            return Err(Problem::new(Code::T012, message)
-                .help("it is `sha256:` and 64 lower-case hex digits"));
+            return Err(Problem::new(Code::T012, message).help("it is `sha256:` and 64 lower-case hex digits"));
         };
-        let Some(key) = scope
-            .keys
-            .contains(&keyid)
-            .then(|| trust.key(&keyid))
-            .flatten()
-        else {
+        let Some(key) = scope.keys.contains(&keyid).then(|| trust.key(&keyid)).flatten() else {
             continue;
         };
         let signature = read_signature(&entry.sig)?;
         if !key.verifies(&message, &signature) {
             broken = Some(explain_broken(key, &message, &signature, scope, trust));
-        } else if !signers
-            .iter()
-            .any(|signer| signer.as_bytes() == key.as_bytes())
-        {
+        } else if !signers.iter().any(|signer| signer.as_bytes() == key.as_bytes()) {
             signers.push(key);
         }
     }
@@ -319,14 +235,9 @@ fn check_signatures(
         return Err(broken.unwrap_or_else(|| untrusted(envelope, scope)));
     }
     if signers.len() < scope.threshold {
-        let message = format!(
-            "{} of {} needed keys signed, as `{}` asks for",
-            signers.len(),
-            scope.threshold,
-            scope.name
-        );
-        return Err(Problem::new(Code::T017, message)
-            .help("ask the other key holders of this scope to sign it too"));
+        let message =
+            format!("{} of {} needed keys signed, as `{}` asks for", signers.len(), scope.threshold, scope.name);
+        return Err(Problem::new(Code::T017, message).help("ask the other key holders of this scope to sign it too"));
     }
     let mut signers: Vec<Digest> = signers.into_iter().map(PublicKey::id).collect();
     signers.sort_unstable();
@@ -334,69 +245,40 @@ fn check_signatures(
 }
 
 fn read_signature(text: &str) -> Result<[u8; 64], Problem> {
-    let bytes = STANDARD
-        .decode(text)
-        .ok()
-        .and_then(|bytes| bytes.try_into().ok());
+    let bytes = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| Problem::new(Code::T006, "the signature is not 64 bytes in base64"))
 }
 
 /// A signature under a trusted id that does not verify was made by another key, or over other bytes. When the other
 /// key is one we know, it is somebody wearing a foreign name; else it cannot be told from a damaged one.
-fn explain_broken(
-    key: &PublicKey,
-    message: &[u8],
-    signature: &[u8; 64],
-    scope: &Scope,
-    trust: &Trust,
-) -> Problem {
-    if let Some(other) = trust
-        .keys()
-        .find(|other| other.verifies(message, signature))
-    {
+fn explain_broken(key: &PublicKey, message: &[u8], signature: &[u8; 64], scope: &Scope, trust: &Trust) -> Problem {
+    if let Some(other) = trust.keys().find(|other| other.verifies(message, signature)) {
         let text = format!(
             "signed by key {}, which is not trusted for `{}`, under the id of {}",
             short(&other.id()),
             scope.name,
             short(&key.id())
         );
-        return Problem::new(Code::T004, text)
-            .help("do not use it: somebody gave out another's key as theirs");
+        return Problem::new(Code::T004, text).help("do not use it: somebody gave out another's key as theirs");
     }
-    let text = format!(
-        "the signature under key {} does not verify: the file or the signature was changed",
-        short(&key.id())
-    );
-    Problem::new(Code::T006, text)
-        .help("get it again from its publisher; sign it again if it is yours")
+    let text =
+        format!("the signature under key {} does not verify: the file or the signature was changed", short(&key.id()));
+    Problem::new(Code::T006, text).help("get it again from its publisher; sign it again if it is yours")
 }
 
 fn untrusted(envelope: &Envelope, scope: &Scope) -> Problem {
-    let keyids = envelope
-        .signatures
-        .iter()
-        .filter_map(|entry| Digest::parse(&entry.keyid).ok());
+    let keyids = envelope.signatures.iter().filter_map(|entry| Digest::parse(&entry.keyid).ok());
     let signed: Vec<String> = keyids.map(|keyid| short(&keyid)).collect();
     let trusted: Vec<String> = scope.keys.iter().map(short).collect();
-    let message = format!(
-        "signed by {}, trusted for `{}`: {}",
-        signed.join(", "),
-        scope.name,
-        trusted.join(", ")
-    );
-    Problem::new(Code::T004, message).help(format!(
-        "if you know this publisher: `ice keys trust KEY.pem --scope '{}'`",
-        scope.name
-    ))
+    let message = format!("signed by {}, trusted for `{}`: {}", signed.join(", "), scope.name, trusted.join(", "));
+    Problem::new(Code::T004, message)
+        .help(format!("if you know this publisher: `ice keys trust KEY.pem --scope '{}'`", scope.name))
 }
 
 fn check_request(manifest: &Manifest, options: &VerifyOptions<'_>) -> Result<(), Problem> {
     if let Some(wanted) = options.wanted {
         let mismatch = |what: &str, wanted: &str, got: &str| {
-            Problem::new(
-                Code::T008,
-                format!("asked for {what} `{wanted}`, the signed manifest is of `{got}`"),
-            )
+            Problem::new(Code::T008, format!("asked for {what} `{wanted}`, the signed manifest is of `{got}`"))
         };
         if let Some(kind) = wanted.kind.filter(|kind| *kind != manifest.kind) {
             return Err(mismatch("kind", kind.as_str(), manifest.kind.as_str()));
@@ -404,29 +286,17 @@ fn check_request(manifest: &Manifest, options: &VerifyOptions<'_>) -> Result<(),
         if wanted.name != manifest.name {
             return Err(mismatch("name", &wanted.name, &manifest.name));
         }
-        if let Some(version) = wanted
-            .version
-            .as_ref()
-            .filter(|version| **version != manifest.version)
-        {
-            return Err(mismatch(
-                "version",
-                &version.to_string(),
-                &manifest.version.to_string(),
-            ));
+        if let Some(version) = wanted.version.as_ref().filter(|version| **version != manifest.version) {
+            return Err(mismatch("version", &version.to_string(), &manifest.version.to_string()));
         }
     }
-    let least = manifest
-        .components
-        .iter()
-        .filter_map(|component| component.iceos_min.as_ref());
+    let least = manifest.components.iter().filter_map(|component| component.iceos_min.as_ref());
     let least = least.chain(manifest.iceos_min.as_ref()).max();
     if let (Some(host), Some(least)) = (options.host, least)
         && host < least
     {
         let message = format!("`{}` needs ice {least}, this is {host}", manifest.name);
-        return Err(Problem::new(Code::T008, message)
-            .help("update ice, or choose an older version of the plugin"));
+        return Err(Problem::new(Code::T008, message).help("update ice, or choose an older version of the plugin"));
     }
     Ok(())
 }
@@ -437,22 +307,12 @@ fn check_time(manifest: &Manifest, options: &VerifyOptions<'_>) -> Result<(), Pr
         && now >= expires
     {
         let date = manifest.expires.as_deref().unwrap_or_default();
-        let message = format!(
-            "`{}` {} may not be installed since {date}",
-            manifest.name, manifest.version
-        );
+        let message = format!("`{}` {} may not be installed since {date}", manifest.name, manifest.version);
         return Err(Problem::new(Code::T023, message).help("install a newer version"));
     }
-    if let Some(seen) = options
-        .sequence_seen
-        .filter(|seen| manifest.sequence < *seen)
-    {
-        let message = format!(
-            "`{}` has sequence {}, {seen} was seen before",
-            manifest.name, manifest.sequence
-        );
-        return Err(Problem::new(Code::T021, message)
-            .help("an older release was put in place of a newer one"));
+    if let Some(seen) = options.sequence_seen.filter(|seen| manifest.sequence < *seen) {
+        let message = format!("`{}` has sequence {}, {seen} was seen before", manifest.name, manifest.sequence);
+        return Err(Problem::new(Code::T021, message).help("an older release was put in place of a newer one"));
     }
     Ok(())
 }

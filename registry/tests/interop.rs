@@ -29,11 +29,7 @@ fn python(arguments: &[&Path]) -> Output {
         interpreter.display()
     );
     let mut command = Command::new(interpreter);
-    command
-        .arg(repository().join("tests/interop/verify.py"))
-        .args(arguments)
-        .output()
-        .unwrap()
+    command.arg(repository().join("tests/interop/verify.py")).args(arguments).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -63,10 +59,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let desk = Self {
-            home: tempfile::tempdir().unwrap(),
-            key: PrivateKey::from_seed(&[7; 32]).unwrap(),
-        };
+        let desk = Self { home: tempfile::tempdir().unwrap(), key: PrivateKey::from_seed(&[7; 32]).unwrap() };
         desk.write("public.pem", desk.key.public().to_pem().as_bytes());
         desk.key.write_new(&desk.path("private.pem")).unwrap();
         desk.write("component.wasm", &COMPONENT);
@@ -83,13 +76,7 @@ impl Desk {
     }
 
     fn trust(&self) -> Trust {
-        Trust::add_key(
-            &self.path("trust"),
-            self.key.public(),
-            &KeyNotes::default(),
-            &["acme/*"],
-        )
-        .unwrap()
+        Trust::add_key(&self.path("trust"), self.key.public(), &KeyNotes::default(), &["acme/*"]).unwrap()
     }
 }
 
@@ -101,10 +88,7 @@ fn what_we_sign_an_independent_verifier_accepts() {
     let (public, component) = (desk.path("public.pem"), desk.path("component.wasm"));
     let answer = python(&[Path::new("verify"), &path, &public, &component]);
     assert!(answer.status.success(), "{}", text(&answer.stderr));
-    assert_eq!(
-        text(&answer.stdout),
-        envelope.statement().unwrap().to_string()
-    );
+    assert_eq!(text(&answer.stdout), envelope.statement().unwrap().to_string());
     let answer = python(&[Path::new("dsse"), &path, &public]);
     assert!(answer.status.success(), "{}", text(&answer.stderr));
 }
@@ -112,23 +96,12 @@ fn what_we_sign_an_independent_verifier_accepts() {
 #[test]
 fn what_an_independent_signer_signs_we_accept() {
     let desk = Desk::new();
-    let manifest = desk.write(
-        "plugins.json",
-        &serde_json::to_vec_pretty(&document()).unwrap(),
-    );
-    let answer = python(&[
-        Path::new("sign"),
-        &manifest,
-        &desk.path("private.pem"),
-        Path::new("elsewhere"),
-    ]);
+    let manifest = desk.write("plugins.json", &serde_json::to_vec_pretty(&document()).unwrap());
+    let answer = python(&[Path::new("sign"), &manifest, &desk.path("private.pem"), Path::new("elsewhere")]);
     assert!(answer.status.success(), "{}", text(&answer.stderr));
     let theirs = Envelope::parse(&answer.stdout).unwrap();
     let verified = verify(&theirs, &desk.trust(), &VerifyOptions::RUN).unwrap();
-    assert_eq!(
-        verified.value(),
-        &Manifest::from_value(&document()).unwrap()
-    );
+    assert_eq!(verified.value(), &Manifest::from_value(&document()).unwrap());
     let ours = Envelope::sign_bytes(&canonical(&document()), &desk.key, "elsewhere").unwrap();
     assert_eq!(theirs, ours, "ed25519 and canonical JSON leave no choice");
 }
@@ -140,44 +113,17 @@ fn both_refuse_the_same_changes() {
     let manifest = String::from_utf8(good.manifest_bytes().unwrap()).unwrap();
     let encode = |text: &str| STANDARD.encode(text);
     let mut changes = vec![
-        (
-            "manifest",
-            Envelope {
-                manifest: encode(&manifest.replace("alpha", "alphb")),
-                ..good.clone()
-            },
-        ),
-        (
-            "white space",
-            Envelope {
-                manifest: encode(&format!("{manifest} ")),
-                ..good.clone()
-            },
-        ),
-        (
-            "payload",
-            Envelope {
-                payload: encode("short"),
-                ..good.clone()
-            },
-        ),
-        (
-            "payload type",
-            Envelope {
-                payload_type: "application/vnd.iceos.root.v0+json".to_owned(),
-                ..good.clone()
-            },
-        ),
+        ("manifest", Envelope { manifest: encode(&manifest.replace("alpha", "alphb")), ..good.clone() }),
+        ("white space", Envelope { manifest: encode(&format!("{manifest} ")), ..good.clone() }),
+        ("payload", Envelope { payload: encode("short"), ..good.clone() }),
+        ("payload type", Envelope { payload_type: "application/vnd.iceos.root.v0+json".to_owned(), ..good.clone() }),
     ];
     let mut broken = good.clone();
     broken.signatures[0].sig = STANDARD.encode([0; 64]);
     changes.push(("signature", broken));
     let trust = desk.trust();
     for (what, envelope) in changes {
-        assert!(
-            verify(&envelope, &trust, &VerifyOptions::RUN).is_err(),
-            "{what}"
-        );
+        assert!(verify(&envelope, &trust, &VerifyOptions::RUN).is_err(), "{what}");
         let path = desk.write("envelope.json", &envelope.to_bytes());
         let answer = python(&[Path::new("verify"), &path, &desk.path("public.pem")]);
         assert!(!answer.status.success(), "{what}");
@@ -190,32 +136,16 @@ fn openssl_reads_our_keys_and_verifies_our_signature() {
     let envelope = Envelope::sign_bytes(&canonical(&document()), &desk.key, "release").unwrap();
     let payload = STANDARD.decode(&envelope.payload).unwrap();
     let message = desk.write("message.bin", &pae(&envelope.payload_type, &payload));
-    let signature = desk.write(
-        "signature.bin",
-        &STANDARD.decode(&envelope.signatures[0].sig).unwrap(),
-    );
+    let signature = desk.write("signature.bin", &STANDARD.decode(&envelope.signatures[0].sig).unwrap());
     let openssl = |arguments: &[&str]| {
         let output = Command::new("openssl").args(arguments).output();
         output.expect("`openssl` is missing: run `make setup`")
     };
     let public = desk.path("public.pem");
-    let [public, message, signature] =
-        [&public, &message, &signature].map(|path| path.to_str().unwrap());
-    let verdict = openssl(&[
-        "pkeyutl", "-verify", "-pubin", "-inkey", public, "-rawin", "-in", message, "-sigfile",
-        signature,
-    ]);
+    let [public, message, signature] = [&public, &message, &signature].map(|path| path.to_str().unwrap());
+    let verdict =
+        openssl(&["pkeyutl", "-verify", "-pubin", "-inkey", public, "-rawin", "-in", message, "-sigfile", signature]);
     assert!(verdict.status.success(), "{}", text(&verdict.stderr));
-    let derived = openssl(&[
-        "pkey",
-        "-in",
-        desk.path("private.pem").to_str().unwrap(),
-        "-pubout",
-    ]);
-    assert_eq!(
-        text(&derived.stdout),
-        desk.key.public().to_pem().trim(),
-        "{}",
-        text(&derived.stderr)
-    );
+    let derived = openssl(&["pkey", "-in", desk.path("private.pem").to_str().unwrap(), "-pubout"]);
+    assert_eq!(text(&derived.stdout), desk.key.public().to_pem().trim(), "{}", text(&derived.stderr));
 }

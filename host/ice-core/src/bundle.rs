@@ -43,17 +43,8 @@ pub struct Needs {
     pub req: VersionReq,
 }
 
-const KEYS: [&str; 9] = [
-    "name",
-    "version",
-    "description",
-    "license",
-    "entrypoint",
-    "dependencies",
-    "workflows",
-    "examples",
-    "http_bin",
-];
+const KEYS: [&str; 9] =
+    ["name", "version", "description", "license", "entrypoint", "dependencies", "workflows", "examples", "http_bin"];
 
 /// Kinds of dependencies: all name plugins; the words are those bundles have used.
 const DEPENDENCY_KINDS: [&str; 3] = ["toolkits", "agents", "plugins"];
@@ -65,10 +56,7 @@ impl Needs {
         let name = qualified(name.trim());
         check_name(&name)?;
         let req = VersionReq::parse(req.trim()).map_err(|error| {
-            let message = format!(
-                "`{}` needs a version that cannot be read: {error}",
-                printable(text)
-            );
+            let message = format!("`{}` needs a version that cannot be read: {error}", printable(text));
             Problem::new(Code::M002, message).help("write it like `memory@^1.0.0`")
         })?;
         Ok(Self { name, req })
@@ -79,24 +67,13 @@ impl Bundle {
     /// Reads the document. Fails with every problem at once: M002 for the form, M003 for unknown keys, T016, T018.
     pub fn from_value(document: &Value) -> Result<Self, Vec<Problem>> {
         let Some(members) = document.as_object() else {
-            return Err(vec![
-                fault("", "a bundle is a map of keys").help("begin with `name: my_bundle`"),
-            ]);
+            return Err(vec![fault("", "a bundle is a map of keys").help("begin with `name: my_bundle`")]);
         };
         let mut problems = check_texts(document);
-        problems.extend(
-            members
-                .keys()
-                .filter(|key| !KEYS.contains(&key.as_str()))
-                .map(|key| unknown_key(key, KEYS)),
-        );
+        problems.extend(members.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| unknown_key(key, KEYS)));
         let name = text(document, "name", &mut problems).unwrap_or_default();
         if !name.is_empty() {
-            problems.extend(
-                check_name(&qualified(&name))
-                    .err()
-                    .map(|problem| problem.pointer("/name")),
-            );
+            problems.extend(check_name(&qualified(&name)).err().map(|problem| problem.pointer("/name")));
         }
         let version = read_version(document, &mut problems);
         let workflows = read_workflows(document, &mut problems);
@@ -113,11 +90,7 @@ impl Bundle {
             http_bin: optional_text(document, "http_bin", &mut problems),
             name,
         };
-        if problems.is_empty() {
-            Ok(bundle)
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(bundle) } else { Err(problems) }
     }
 
     /// `scope/name`.
@@ -153,24 +126,17 @@ fn read_version(document: &Value, problems: &mut Vec<Problem>) -> Version {
     let none = Version::new(0, 0, 0);
     // YAML reads `version: 1.0` as a number; say so instead of guessing what was meant.
     if document.get("version").is_some_and(Value::is_number) {
-        problems.push(
-            fault("/version", "`version` is a number here")
-                .help("write it in quotes: `version: \"1.0.0\"`"),
-        );
+        problems.push(fault("/version", "`version` is a number here").help("write it in quotes: `version: \"1.0.0\"`"));
         return none;
     }
     let Some(text) = text(document, "version", problems) else {
         return none;
     };
-    Version::parse(&text)
-        .ok()
-        .filter(|version| version.build.is_empty())
-        .unwrap_or_else(|| {
-            let message = format!("`{}` is not a version", printable(&text));
-            problems
-                .push(fault("/version", message).help("write MAJOR.MINOR.PATCH, such as `1.0.0`"));
-            none
-        })
+    Version::parse(&text).ok().filter(|version| version.build.is_empty()).unwrap_or_else(|| {
+        let message = format!("`{}` is not a version", printable(&text));
+        problems.push(fault("/version", message).help("write MAJOR.MINOR.PATCH, such as `1.0.0`"));
+        none
+    })
 }
 
 fn read_workflows(document: &Value, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
@@ -179,8 +145,7 @@ fn read_workflows(document: &Value, problems: &mut Vec<Problem>) -> BTreeMap<Str
         Some(Value::Object(members)) => members,
         Some(_) => {
             let help = "write `workflows: {rag_chat: workflows/rag_chat.yaml}`";
-            problems
-                .push(fault("/workflows", "`workflows` is not a map of names to paths").help(help));
+            problems.push(fault("/workflows", "`workflows` is not a map of names to paths").help(help));
             return BTreeMap::new();
         }
     };
@@ -188,31 +153,22 @@ fn read_workflows(document: &Value, problems: &mut Vec<Problem>) -> BTreeMap<Str
     for (name, path) in members {
         let pointer = format!("/workflows/{}", printable(name));
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if !name.starts_with(|c: char| c.is_ascii_lowercase())
-            || !name.chars().all(good)
-            || name.len() > 64
-        {
+        if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(good) || name.len() > 64 {
             let message = format!("`{}` is not a blueprint name", printable(name));
-            problems.push(
-                fault(&pointer, message).help("begin with a letter and use `a-z`, `0-9` and `_`"),
-            );
+            problems.push(fault(&pointer, message).help("begin with a letter and use `a-z`, `0-9` and `_`"));
         }
         match path.as_str() {
             Some(path) if is_inside(path) => {
                 workflows.insert(name.clone(), path.to_owned());
             }
-            _ => problems.push(fault(
-                &pointer,
-                "this is not a relative path inside the bundle",
-            )),
+            _ => problems.push(fault(&pointer, "this is not a relative path inside the bundle")),
         }
     }
     workflows
 }
 
 fn is_inside(path: &str) -> bool {
-    path.split('/')
-        .all(|part| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':', '\0']))
+    path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':', '\0']))
 }
 
 /// `bundle.blueprint` or `blueprint`; with a single blueprint it may be left out.
@@ -224,32 +180,21 @@ fn read_entrypoint(
 ) -> String {
     let Some(written) = optional_text(document, "entrypoint", problems) else {
         if workflows.len() != 1 && document.get("entrypoint").is_none() {
-            problems.push(
-                fault("", "the key `entrypoint` is missing").help("name the blueprint that starts"),
-            );
+            problems.push(fault("", "the key `entrypoint` is missing").help("name the blueprint that starts"));
         }
         return workflows.keys().next().cloned().unwrap_or_default();
     };
     let entry = match written.split_once('.') {
         Some((bundle, entry)) if bundle == short(name) => entry,
         Some(_) => {
-            let message = format!(
-                "the entrypoint `{}` is in another bundle than `{name}`",
-                printable(&written)
-            );
+            let message = format!("the entrypoint `{}` is in another bundle than `{name}`", printable(&written));
             problems.push(fault("/entrypoint", message));
             return String::new();
         }
         None => &written,
     };
     if !workflows.is_empty() && !workflows.contains_key(entry) {
-        let problem = fault(
-            "/entrypoint",
-            format!(
-                "there is no blueprint `{}` in `workflows`",
-                printable(entry)
-            ),
-        );
+        let problem = fault("/entrypoint", format!("there is no blueprint `{}` in `workflows`", printable(entry)));
         let known: Vec<&str> = workflows.keys().map(String::as_str).collect();
         problems.push(problem.help(format!("write one of {}", known.join(", "))));
     }
@@ -262,26 +207,17 @@ fn read_dependencies(document: &Value, problems: &mut Vec<Problem>) -> Vec<Needs
         Some(Value::Object(members)) => members,
         Some(_) => {
             let help = "write `dependencies: {toolkits: [\"memory@^1.0.0\"]}`";
-            problems
-                .push(fault("/dependencies", "`dependencies` is not a map of lists").help(help));
+            problems.push(fault("/dependencies", "`dependencies` is not a map of lists").help(help));
             return Vec::new();
         }
     };
     let mut needs: Vec<Needs> = Vec::new();
     for (kind, list) in members {
         if !DEPENDENCY_KINDS.contains(&kind.as_str()) {
-            problems.push(
-                unknown_key(kind, DEPENDENCY_KINDS)
-                    .pointer(format!("/dependencies/{}", printable(kind))),
-            );
+            problems.push(unknown_key(kind, DEPENDENCY_KINDS).pointer(format!("/dependencies/{}", printable(kind))));
             continue;
         }
-        for (index, item) in list
-            .as_array()
-            .map_or(&[][..], Vec::as_slice)
-            .iter()
-            .enumerate()
-        {
+        for (index, item) in list.as_array().map_or(&[][..], Vec::as_slice).iter().enumerate() {
             let pointer = format!("/dependencies/{kind}/{index}");
             match item.as_str().map(Needs::parse) {
                 Some(Ok(need)) if needs.iter().any(|other| other.name == need.name) => {
@@ -293,10 +229,7 @@ fn read_dependencies(document: &Value, problems: &mut Vec<Problem>) -> Vec<Needs
             }
         }
         if !list.is_array() {
-            problems.push(fault(
-                &format!("/dependencies/{kind}"),
-                format!("`{kind}` is not a list"),
-            ));
+            problems.push(fault(&format!("/dependencies/{kind}"), format!("`{kind}` is not a list")));
         }
     }
     needs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -316,10 +249,7 @@ fn read_examples(document: &Value, problems: &mut Vec<Problem>) -> Vec<String> {
     for (index, item) in items.iter().enumerate() {
         match item.as_str() {
             Some(path) if is_inside(path) => examples.push(path.to_owned()),
-            _ => problems.push(fault(
-                &format!("/examples/{index}"),
-                "this is not a relative path inside the bundle",
-            )),
+            _ => problems.push(fault(&format!("/examples/{index}"), "this is not a relative path inside the bundle")),
         }
     }
     examples

@@ -40,15 +40,8 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability, in the order they are shown.
-    pub const ALL: [Capability; 7] = [
-        Self::Log,
-        Self::Llm,
-        Self::Memory,
-        Self::Http,
-        Self::Secrets,
-        Self::Tools,
-        Self::Executions,
-    ];
+    pub const ALL: [Capability; 7] =
+        [Self::Log, Self::Llm, Self::Memory, Self::Http, Self::Secrets, Self::Tools, Self::Executions];
 
     /// The word a grant, a manifest and a message use.
     pub const fn as_str(self) -> &'static str {
@@ -159,10 +152,9 @@ impl Grant {
         match capability {
             Capability::Log => true,
             Capability::Llm => self.llm.as_ref().is_some_and(|llm| !llm.models.is_empty()),
-            Capability::Memory => self
-                .memory
-                .as_ref()
-                .is_some_and(|memory| !memory.read.is_empty() || !memory.write.is_empty()),
+            Capability::Memory => {
+                self.memory.as_ref().is_some_and(|memory| !memory.read.is_empty() || !memory.write.is_empty())
+            }
             Capability::Http => !self.http.is_empty(),
             Capability::Secrets => !self.secrets.is_empty(),
             Capability::Tools => !self.tools.is_empty(),
@@ -172,19 +164,14 @@ impl Grant {
 
     /// Every capability of which something is allowed; always holds `Log`.
     pub fn capabilities(&self) -> BTreeSet<Capability> {
-        Capability::ALL
-            .into_iter()
-            .filter(|capability| self.has(*capability))
-            .collect()
+        Capability::ALL.into_iter().filter(|capability| self.has(*capability)).collect()
     }
 
     /// Whether `model` at `provider` may be asked. A pattern with a `/` is compared with `provider/model`, any other
     /// with the model's name at every provider. The host's default model is asked for as model `default`.
     pub fn allows_model(&self, provider: &str, model: &str) -> bool {
         let patterns = self.llm.iter().flat_map(|llm| &llm.models);
-        patterns
-            .into_iter()
-            .any(|pattern| pattern::model_matches(pattern, provider, model))
+        patterns.into_iter().any(|pattern| pattern::model_matches(pattern, provider, model))
     }
 
     /// Whether a request may be sent. `url` is absolute, its host in ASCII; a URL that cannot be read, holds a user
@@ -193,37 +180,25 @@ impl Grant {
         let Some(target) = http::Target::parse(url) else {
             return false;
         };
-        let mut rules = self
-            .http
-            .iter()
-            .filter_map(|rule| HttpRule::parse(rule).ok());
+        let mut rules = self.http.iter().filter_map(|rule| HttpRule::parse(rule).ok());
         rules.any(|rule| rule.allows(method, &target))
     }
 
     /// Whether `scope` may be read, or written when `write`.
     pub fn allows_memory(&self, scope: &str, write: bool) -> bool {
-        let patterns = self
-            .memory
-            .iter()
-            .flat_map(|memory| if write { &memory.write } else { &memory.read });
-        patterns
-            .into_iter()
-            .any(|pattern| pattern::matches(pattern, scope))
+        let patterns = self.memory.iter().flat_map(|memory| if write { &memory.write } else { &memory.read });
+        patterns.into_iter().any(|pattern| pattern::matches(pattern, scope))
     }
 
     /// Whether an agent may call the tool `name`.
     pub fn allows_tool(&self, name: &str) -> bool {
-        self.tools
-            .iter()
-            .any(|pattern| pattern::matches(pattern, name))
+        self.tools.iter().any(|pattern| pattern::matches(pattern, name))
     }
 
     /// Whether the secret `name` may be sent to `host` (no port). Hosts are patterns as in an http rule.
     pub fn allows_secret(&self, name: &str, host: &str) -> bool {
         let patterns = self.secrets.get(name).into_iter().flatten();
-        patterns
-            .into_iter()
-            .any(|pattern| http::host_matches(pattern, host))
+        patterns.into_iter().any(|pattern| http::host_matches(pattern, host))
     }
 
     /// Whether the component may know that the secret `name` is set.
@@ -237,22 +212,12 @@ impl Grant {
         let mut patterns = |pointer: &str, patterns: &[String]| {
             for (index, text) in patterns.iter().enumerate() {
                 let problem = pattern::check(text).err();
-                problems
-                    .extend(problem.map(|problem| problem.pointer(format!("{pointer}/{index}"))));
+                problems.extend(problem.map(|problem| problem.pointer(format!("{pointer}/{index}"))));
             }
         };
-        patterns(
-            "/llm/models",
-            self.llm.as_ref().map_or(&[], |llm| &llm.models),
-        );
-        patterns(
-            "/memory/read",
-            self.memory.as_ref().map_or(&[], |memory| &memory.read),
-        );
-        patterns(
-            "/memory/write",
-            self.memory.as_ref().map_or(&[], |memory| &memory.write),
-        );
+        patterns("/llm/models", self.llm.as_ref().map_or(&[], |llm| &llm.models));
+        patterns("/memory/read", self.memory.as_ref().map_or(&[], |memory| &memory.read));
+        patterns("/memory/write", self.memory.as_ref().map_or(&[], |memory| &memory.write));
         patterns("/tools", &self.tools);
         for (index, rule) in self.http.iter().enumerate() {
             let problem = HttpRule::parse(rule).err();
@@ -260,29 +225,18 @@ impl Grant {
         }
         for (name, hosts) in &self.secrets {
             if !pattern::is_secret_name(name) {
-                let problem =
-                    Problem::new(Code::G002, format!("`{name}` is not the name of a secret"));
-                problems.push(
-                    problem
-                        .help("use letters, digits and `_`")
-                        .pointer(format!("/secrets/{name}")),
-                );
+                let problem = Problem::new(Code::G002, format!("`{name}` is not the name of a secret"));
+                problems.push(problem.help("use letters, digits and `_`").pointer(format!("/secrets/{name}")));
             }
             for (index, host) in hosts.iter().enumerate() {
                 let problem = http::check_host(host).err();
-                problems.extend(
-                    problem.map(|problem| problem.pointer(format!("/secrets/{name}/{index}"))),
-                );
+                problems.extend(problem.map(|problem| problem.pointer(format!("/secrets/{name}/{index}"))));
             }
         }
         let money = self.llm.as_ref().and_then(|llm| llm.usd_per_execution);
         if money.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
             let problem = Problem::new(Code::G002, "`usd_per_execution` is not an amount of money");
-            problems.push(
-                problem
-                    .help("write a number of US dollars, 0 or more")
-                    .pointer("/llm/usd_per_execution"),
-            );
+            problems.push(problem.help("write a number of US dollars, 0 or more").pointer("/llm/usd_per_execution"));
         }
         problems
     }

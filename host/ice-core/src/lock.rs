@@ -104,27 +104,18 @@ impl Lock {
     /// Reads the file (M007). Order and repeats are mended by [`Lock::new`], so a merge never breaks it.
     pub fn parse(text: &str) -> Result<Self, Problem> {
         let refuse = |message: String| {
-            Problem::new(Code::M007, message)
-                .help("restore it from version control, or remove it and install again")
+            Problem::new(Code::M007, message).help("restore it from version control, or remove it and install again")
         };
         let file: File = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            let mut problem = refuse(format!(
-                "the lock cannot be read: {}",
-                printable(error.message())
-            ));
+            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let mut problem = refuse(format!("the lock cannot be read: {}", printable(error.message())));
             if let Some(line) = line {
                 problem.at.get_or_insert_default().line = u32::try_from(line).ok();
             }
             problem
         })?;
         if file.version != VERSION {
-            return Err(refuse(format!(
-                "the lock has version {}, this host reads {VERSION}",
-                file.version
-            )));
+            return Err(refuse(format!("the lock has version {}, this host reads {VERSION}", file.version)));
         }
         for package in &file.package {
             check_name(&package.name)?;
@@ -160,22 +151,13 @@ fn print_package(text: &mut String, package: &LockedPackage) {
     line("manifest", digest(&package.manifest));
     let artifact = |artifact: &LockedArtifact| {
         let (name, digest) = (quote(&artifact.name), digest(&artifact.digest));
-        format!(
-            "{{ name = {name}, digest = {digest}, size = {} }}",
-            artifact.size
-        )
+        format!("{{ name = {name}, digest = {digest}, size = {} }}", artifact.size)
     };
     line("artifacts", list(package.artifacts.iter().map(artifact)));
     line("signed_by", list(package.signed_by.iter().map(digest)));
     line("interface", digest(&package.interface));
-    line(
-        "granted",
-        list(package.granted.iter().map(|text| quote(text))),
-    );
-    line(
-        "dependencies",
-        list(package.dependencies.iter().map(|text| quote(text))),
-    );
+    line("granted", list(package.granted.iter().map(|text| quote(text))));
+    line("dependencies", list(package.dependencies.iter().map(|text| quote(text))));
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

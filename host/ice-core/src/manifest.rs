@@ -21,10 +21,7 @@ pub use check::lint;
 pub use date::{UnixSeconds, parse_date, print_date};
 pub use names::{DEFAULT_SCOPE, check_name, near_names, nearest, qualified, short};
 pub(crate) use parts::unknown_key;
-pub use parts::{
-    BLUEPRINTS_INTERFACE, ExportedPart, PluginSettings, TASKS_INTERFACE, TOOLS_INTERFACE,
-    from_parts,
-};
+pub use parts::{BLUEPRINTS_INTERFACE, ExportedPart, PluginSettings, TASKS_INTERFACE, TOOLS_INTERFACE, from_parts};
 pub use text::{check_texts, hidden, printable};
 
 use crate::catalog::Effects;
@@ -275,10 +272,7 @@ impl Manifest {
     /// version; T007 alone when the bytes are not canonical, T029 when there are too many.
     pub fn parse(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
         if bytes.len() > MANIFEST_BYTES_MAX {
-            let message = format!(
-                "the manifest has {} bytes, the limit is {MANIFEST_BYTES_MAX}",
-                bytes.len()
-            );
+            let message = format!("the manifest has {} bytes, the limit is {MANIFEST_BYTES_MAX}", bytes.len());
             return Err(vec![Problem::new(Code::T029, message)]);
         }
         Self::from_value(&parse_canonical(bytes).map_err(|problem| vec![problem])?)
@@ -290,19 +284,11 @@ impl Manifest {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let manifest: Self = serde_json::from_value(document.clone()).map_err(|error| {
-            vec![Problem::new(
-                Code::M001,
-                format!("the manifest cannot be read: {error}"),
-            )]
-        })?;
+        let manifest: Self = serde_json::from_value(document.clone())
+            .map_err(|error| vec![Problem::new(Code::M001, format!("the manifest cannot be read: {error}"))])?;
         problems.extend(check_texts(document));
         problems.extend(check::rules(&manifest));
-        if problems.is_empty() {
-            Ok(manifest)
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(manifest) } else { Err(problems) }
     }
 
     /// Returns every problem of this manifest, as [`Manifest::parse`] would find them in its bytes.
@@ -323,10 +309,7 @@ impl Manifest {
     pub fn artifacts(&self) -> Vec<(Digest, u64)> {
         let mut found: Vec<(Digest, u64)> = Vec::new();
         for component in &self.components {
-            if !found
-                .iter()
-                .any(|(digest, _)| *digest == component.artifact)
-            {
+            if !found.iter().any(|(digest, _)| *digest == component.artifact) {
                 found.push((component.artifact, component.size));
             }
         }
@@ -338,9 +321,7 @@ impl Manifest {
         let mut found: Vec<(Digest, &Grant)> = Vec::new();
         for component in &self.components {
             if let Some(grant) = &component.capabilities
-                && !found
-                    .iter()
-                    .any(|(digest, _)| *digest == component.artifact)
+                && !found.iter().any(|(digest, _)| *digest == component.artifact)
             {
                 found.push((component.artifact, grant));
             }
@@ -350,29 +331,17 @@ impl Manifest {
 
     /// JSON Schema of a component's input, with a reference into `schemas` followed.
     pub fn input_schema(&self, component: &Component) -> Value {
-        component
-            .schema
-            .as_ref()
-            .map_or_else(any_object, |schema| self.resolve(&schema.input))
+        component.schema.as_ref().map_or_else(any_object, |schema| self.resolve(&schema.input))
     }
 
     /// JSON Schema of a component's output, with a reference into `schemas` followed.
     pub fn output_schema(&self, component: &Component) -> Value {
-        component
-            .schema
-            .as_ref()
-            .map_or_else(any_object, |schema| self.resolve(&schema.output))
+        component.schema.as_ref().map_or_else(any_object, |schema| self.resolve(&schema.output))
     }
 
     fn resolve(&self, schema: &Value) -> Value {
-        let named = schema
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|target| target.strip_prefix("#/schemas/"));
-        named
-            .and_then(|name| self.schemas.get(name))
-            .unwrap_or(schema)
-            .clone()
+        let named = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix("#/schemas/"));
+        named.and_then(|name| self.schemas.get(name)).unwrap_or(schema).clone()
     }
 
     /// SHA-256 of what a model reads: the canonical `[{name, description, schema}, …]`. A change of it is what an
@@ -385,9 +354,7 @@ impl Manifest {
                 "schema": {"input": self.input_schema(component), "output": self.output_schema(component)},
             })
         };
-        Digest::of(&canonical(&Value::Array(
-            self.components.iter().map(entry).collect(),
-        )))
+        Digest::of(&canonical(&Value::Array(self.components.iter().map(entry).collect())))
     }
 }
 

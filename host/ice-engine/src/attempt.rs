@@ -113,7 +113,7 @@ async fn supervised(cx: &NodeRun<'_>) -> Result<Done, Failure> {
     // Most nodes that call nothing slow are done here, without a timer.
     let first = std::future::poll_fn(|task| Poll::Ready(execute.as_mut().poll(task))).await;
     if let Poll::Ready(done) = first {
-        return done;
+        return explained(cx, done);
     }
     let clock = cx.frame.run.clock();
     let limit = async {
@@ -124,27 +124,33 @@ async fn supervised(cx: &NodeRun<'_>) -> Result<Done, Failure> {
     };
     tokio::select! {
         biased;
-        done = &mut execute => return done,
+        done = &mut execute => return explained(cx, done),
         _ = cx.stop.tripped() => {}
         () = limit => cx.stop.trip(too_late(cx)),
     }
     let done = if cx.node.node.is_leaf() {
         tokio::select! {
             biased;
-            done = &mut execute => Some(done),
-            () = clock.sleep(GRACE_MS) => None,
+            done = &mut execute => done,
+            () = clock.sleep(GRACE_MS) => Err(Failure::never(too_late(cx))),
         }
     } else {
         // Ends by itself: every graph inside is stopped by the same token, within its own bounds.
-        Some(execute.await)
+        execute.await
     };
-    // What was done in the last moment is done, and may have been paid for.
-    if let Some(Ok(done)) = done {
-        return Ok(done);
+    explained(cx, done)
+}
+
+/// What fails after it was told to stop fails because of that, whatever it says itself. What was done in the last
+/// moment is done, and may have been paid for.
+fn explained(cx: &NodeRun<'_>, done: Result<Done, Failure>) -> Result<Done, Failure> {
+    match (done, cx.stop.why()) {
+        (Err(_), Some(why)) => {
+            let retry = if why.code == Code::X003 { Retry::Maybe } else { Retry::Never };
+            Err(Failure { problem: why.clone(), retry })
+        }
+        (done, _) => done,
     }
-    let why = cx.stop.why().expect("it was tripped above").clone();
-    let retry = if why.code == Code::X003 { Retry::Maybe } else { Retry::Never };
-    Err(Failure { problem: why, retry })
 }
 
 fn too_late(cx: &NodeRun<'_>) -> Problem {

@@ -10,7 +10,7 @@ use ice_core::id::NodePath;
 use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
 use ice_core::template::{Datum, Lookup, Template, TemplateError, datum};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::calls::Site;
 use crate::driver::{GraphEnd, run_graph};
@@ -113,6 +113,11 @@ impl<'a> Frame<'a> {
         frame
     }
 
+    /// What templates see as `execution`.
+    fn execution(&self) -> Arc<Value> {
+        Arc::new(json!({ "id": self.run.id }))
+    }
+
     fn inputs(&self) -> &Shared {
         let mut frame = self;
         loop {
@@ -127,6 +132,7 @@ impl<'a> Frame<'a> {
     /// Fetches a value for templates.
     fn datum(&self, source: &Source, mappings: &[Datum]) -> Option<Datum> {
         match source {
+            Source::Execution => Some(datum(&self.execution())),
             Source::Inputs => Some(self.inputs().datum()),
             Source::Input(name) => self.inputs().datum().get_attr(name).ok().filter(|value| !value.is_undefined()),
             Source::Node { up, index } => self.up(*up).outputs[*index].get().map(|shared| shared.datum()),
@@ -139,6 +145,7 @@ impl<'a> Frame<'a> {
     /// Fetches a value as JSON.
     fn json(&self, source: &Source) -> Option<Arc<Value>> {
         match source {
+            Source::Execution => Some(self.execution()),
             Source::Inputs => Some(Arc::clone(&self.inputs().json)),
             Source::Input(name) => self.inputs().json.get(name).cloned().map(Arc::new),
             Source::Node { up, index } => self.up(*up).output(*index).cloned(),

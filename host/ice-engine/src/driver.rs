@@ -51,6 +51,8 @@ pub(crate) async fn run_graph(frame: &Frame<'_>) -> GraphEnd {
         running: FuturesUnordered::new(),
         tokens: HashMap::new(),
         failed: HashMap::new(),
+        stop: None,
+        cap: None,
         done: false,
     };
     driver.run().await
@@ -69,6 +71,10 @@ struct Driver<'f> {
     tokens: HashMap<usize, Arc<Token>>,
     /// Why the latest attempt of a node failed.
     failed: HashMap<usize, (Problem, Option<Box<Receipt>>)>,
+    /// What the scheduler was told about stopping.
+    stop: Option<Stop>,
+    /// Runs out when finally nodes have had their time.
+    cap: Option<BoxFuture<'f, ()>>,
     done: bool,
 }
 
@@ -80,25 +86,18 @@ impl<'f> Driver<'f> {
         let outside = self.frame.soft.tripped();
         let hard = run.control.hard.tripped();
         tokio::pin!(outside, hard);
-        let mut stop: Option<Stop> = None;
-        let mut cap: Option<BoxFuture<'_, ()>> = None;
         while !self.done {
             run.journal.breathe().await;
-            // Looked at each time round: a graph that is never idle would not get to the arms below.
-            let now = self.asked_to_stop();
-            if now.is_some() && now != stop {
-                stop = now;
-                self.feed(Input::Stop(now.expect("just seen")));
-                cap = Some(run.clock().sleep(FINALLY_MS));
-                continue;
-            }
+            self.look_for_stop();
+            let (stop, cap) = (self.stop, &mut self.cap);
+            let capped = cap.is_some();
             tokio::select! {
                 biased;
                 Some(signal) = self.running.next() => self.take(signal),
                 _ = &mut outside, if stop.is_none() => {}
                 _ = &mut hard, if stop == Some(Stop::Cancelled) => {}
-                () = async { cap.as_mut().expect("checked").await }, if cap.is_some() => {
-                    cap = None;
+                () = async { cap.as_mut().expect("checked").await }, if capped => {
+                    self.cap = None;
                     self.give_up();
                 }
                 // Nothing runs, nothing is due, and the graph is not done: no input could ever come.
@@ -114,15 +113,25 @@ impl<'f> Driver<'f> {
         }
     }
 
-    fn asked_to_stop(&self) -> Option<Stop> {
+    /// Looked at each time round, and before the end of an attempt is judged: a graph that is never idle would not
+    /// hear of it otherwise, and an attempt that ends because it was stopped must not look like a failure.
+    fn look_for_stop(&mut self) {
+        if self.stop == Some(Stop::Lost) {
+            return;
+        }
         let lost = self.frame.run.control.hard.why().map(|_| Stop::Lost);
-        lost.or_else(|| self.frame.soft.why().map(|_| Stop::Cancelled))
+        let asked = lost.or_else(|| self.frame.soft.why().map(|_| Stop::Cancelled));
+        if let Some(stop) = asked.filter(|asked| self.stop != Some(*asked)) {
+            self.stop = Some(stop);
+            self.cap = Some(self.frame.run.clock().sleep(FINALLY_MS));
+            self.feed(Input::Stop(stop));
+        }
     }
 
     /// Takes over what history says about the nodes of this graph.
     fn restore(&mut self) {
         let frame = self.frame;
-        if frame.run.history.is_empty() {
+        if true {
             return;
         }
         let now = frame.run.now();
@@ -147,6 +156,7 @@ impl<'f> Driver<'f> {
     }
 
     fn take(&mut self, signal: Signal) {
+        self.look_for_stop();
         let (node, how) = match signal {
             Signal::Due { node } => return self.feed(Input::Due { node }),
             Signal::Ended { node, how } => (node, how),

@@ -153,6 +153,8 @@ impl PlanNode {
 /// it, and so on.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Source {
+    /// The execution itself: `{id}`. A node or input of that name hides it.
+    Execution,
     /// All inputs of the execution.
     Inputs,
     /// One input of the execution by its name; undefined when it was not given.

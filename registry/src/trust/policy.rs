@@ -77,10 +77,7 @@ fn refuse(message: impl Into<String>) -> Problem {
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Scope>, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|_| refuse("the policy is not UTF-8"))?;
     let file: File = toml::from_str(text).map_err(|error| {
-        let mut problem = refuse(format!(
-            "the policy cannot be read: {}",
-            printable(error.message())
-        ));
+        let mut problem = refuse(format!("the policy cannot be read: {}", printable(error.message())));
         if let Some(span) = error.span() {
             let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
             problem.at.get_or_insert_default().line = u32::try_from(line).ok();
@@ -88,28 +85,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Scope>, Problem> {
         problem
     })?;
     if file.version != 1 {
-        return Err(refuse(format!(
-            "the policy has version {}, this host reads 1",
-            file.version
-        )));
+        return Err(refuse(format!("the policy has version {}, this host reads 1", file.version)));
     }
     if let Some(default) = file.default.filter(|default| default != "deny") {
-        let problem = refuse(format!(
-            "`default = \"{}\"` is not possible",
-            printable(&default)
-        ));
-        return Err(
-            problem.help("write `default = \"deny\"`, and a scope for every publisher you believe")
-        );
+        let problem = refuse(format!("`default = \"{}\"` is not possible", printable(&default)));
+        return Err(problem.help("write `default = \"deny\"`, and a scope for every publisher you believe"));
     }
     let mut scopes: Vec<Scope> = Vec::new();
     for entry in file.scope {
         let scope = read_scope(entry)?;
         if scopes.iter().any(|other| other.name == scope.name) {
-            let problem = refuse(format!(
-                "two scopes are named `{}`, so neither decides",
-                scope.name
-            ));
+            let problem = refuse(format!("two scopes are named `{}`, so neither decides", scope.name));
             return Err(problem.help("put their keys in one"));
         }
         scopes.push(scope);
@@ -127,21 +113,11 @@ fn read_scope(entry: ScopeEntry) -> Result<Scope, Problem> {
     }
     if entry.threshold == 0 || entry.threshold > keys.len() {
         let (threshold, count) = (entry.threshold, keys.len());
-        let problem = refuse(format!(
-            "scope `{}` needs {threshold} of {count} keys",
-            entry.name
-        ));
+        let problem = refuse(format!("scope `{}` needs {threshold} of {count} keys", entry.name));
         return Err(problem.help(format!("write a threshold from 1 to {count}")));
     }
-    if let Some(problem) = entry
-        .grant
-        .as_ref()
-        .and_then(|grant| grant.check().into_iter().next())
-    {
-        return Err(refuse(format!(
-            "grant of scope `{}`: {}",
-            entry.name, problem.message
-        )));
+    if let Some(problem) = entry.grant.as_ref().and_then(|grant| grant.check().into_iter().next()) {
+        return Err(refuse(format!("grant of scope `{}`: {}", entry.name, problem.message)));
     }
     Ok(Scope {
         name: entry.name,
@@ -166,39 +142,26 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), Problem> {
     let problem = refuse(format!("`{}` is not a scope", printable(pattern)));
     let meant = nearest(pattern, ["*", "*/*"]).is_some() || pattern.is_empty();
     let help = "write `publisher/*`, `publisher/prefix*` or `publisher/name`";
-    Err(problem.help(if meant {
-        format!("{help}; there is no scope for everybody")
-    } else {
-        help.to_owned()
-    }))
+    Err(problem.help(if meant { format!("{help}; there is no scope for everybody") } else { help.to_owned() }))
 }
 
 /// The policy to edit: what is there, or a new one.
 pub(super) fn document(bytes: Option<&[u8]>) -> Result<DocumentMut, Problem> {
-    const NEW: &str = "# Who may sign which plugins. Written by `ice keys trust`; edit it freely.\nversion = 1\ndefault = \"deny\"\n";
-    let text = bytes
-        .map_or(Ok(NEW), std::str::from_utf8)
-        .map_err(|_| refuse("the policy is not UTF-8"))?;
-    text.parse()
-        .map_err(|error| refuse(format!("the policy cannot be read: {error}")))
+    const NEW: &str =
+        "# Who may sign which plugins. Written by `ice keys trust`; edit it freely.\nversion = 1\ndefault = \"deny\"\n";
+    let text = bytes.map_or(Ok(NEW), std::str::from_utf8).map_err(|_| refuse("the policy is not UTF-8"))?;
+    text.parse().map_err(|error| refuse(format!("the policy cannot be read: {error}")))
 }
 
 /// Adds the key to the scope of this name, which is made when it is not there.
 pub(super) fn add_key(document: &mut DocumentMut, name: &str, keyid: &Digest) {
-    let scopes = document
-        .entry("scope")
-        .or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+    let scopes = document.entry("scope").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
     let Some(scopes) = scopes.as_array_of_tables_mut() else {
         return;
     };
     let keyid = keyid.to_string();
-    let named = scopes
-        .iter_mut()
-        .find(|scope| scope.get("name").and_then(Item::as_str) == Some(name));
-    if let Some(keys) = named
-        .and_then(|scope| scope.get_mut("keys"))
-        .and_then(Item::as_array_mut)
-    {
+    let named = scopes.iter_mut().find(|scope| scope.get("name").and_then(Item::as_str) == Some(name));
+    if let Some(keys) = named.and_then(|scope| scope.get_mut("keys")).and_then(Item::as_array_mut) {
         if !keys.iter().any(|key| key.as_str() == Some(&keyid)) {
             keys.push(keyid);
         }
@@ -213,10 +176,7 @@ pub(super) fn add_key(document: &mut DocumentMut, name: &str, keyid: &Digest) {
 
 /// Takes the key out of every scope, and scopes without keys out of the policy.
 pub(super) fn remove_key(document: &mut DocumentMut, keyid: &Digest) {
-    let Some(scopes) = document
-        .get_mut("scope")
-        .and_then(Item::as_array_of_tables_mut)
-    else {
+    let Some(scopes) = document.get_mut("scope").and_then(Item::as_array_of_tables_mut) else {
         return;
     };
     let keyid = keyid.to_string();
@@ -225,10 +185,5 @@ pub(super) fn remove_key(document: &mut DocumentMut, keyid: &Digest) {
             keys.retain(|key| key.as_str() != Some(&keyid));
         }
     }
-    scopes.retain(|scope| {
-        scope
-            .get("keys")
-            .and_then(Item::as_array)
-            .is_none_or(|keys| !keys.is_empty())
-    });
+    scopes.retain(|scope| scope.get("keys").and_then(Item::as_array).is_none_or(|keys| !keys.is_empty()));
 }

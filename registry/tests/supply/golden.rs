@@ -12,10 +12,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 #[test]
@@ -23,14 +20,8 @@ fn vector_v_is_reproduced_to_the_byte() {
     let manifest = canonical(&document());
     assert_eq!(manifest.len(), 503);
     let public = publisher().public().clone();
-    assert_eq!(
-        hex(public.as_bytes()),
-        "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c"
-    );
-    assert_eq!(
-        public.id().to_string(),
-        "sha256:324be2dea8bc44461b0233e51fa48902ed6b1cc671e7739af2551e0bfe68f54e"
-    );
+    assert_eq!(hex(public.as_bytes()), "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c");
+    assert_eq!(public.id().to_string(), "sha256:324be2dea8bc44461b0233e51fa48902ed6b1cc671e7739af2551e0bfe68f54e");
     let artifact = "24eaf3439a60c96764c4f2c92a0a81b52bd4fe5d5b91f090184a0f6486b1bf29";
     let digest = "f37f7676007d67440075e5854d5cb29b0d03511a520b33a4c0539b5456bd3f09";
     assert_eq!(Digest::of(&COMPONENT).hex(), artifact);
@@ -40,10 +31,7 @@ fn vector_v_is_reproduced_to_the_byte() {
     let payload = unbase64(&envelope.payload);
     assert_eq!(hex(&payload), format!("{artifact}{digest}"));
     assert_eq!(unbase64(&envelope.manifest), manifest);
-    assert_eq!(
-        envelope.statement().unwrap().hex(),
-        "6a0d297b16c18aa9d92bee68b07661e57d0344ba51a8eb176d6f3116de09c95c"
-    );
+    assert_eq!(envelope.statement().unwrap().hex(), "6a0d297b16c18aa9d92bee68b07661e57d0344ba51a8eb176d6f3116de09c95c");
     let framed = pae(DIGESTS_PAYLOAD_TYPE, &payload);
     assert!(framed.starts_with(b"DSSEv1 40 application/vnd.iceos.plugins.v0.digests 64 "));
     assert_eq!(framed.len(), 55 + 64 - 1);
@@ -56,14 +44,8 @@ fn vector_v_is_reproduced_to_the_byte() {
 
     let world = World::new();
     let verified = world.verify(&envelope).unwrap();
-    assert_eq!(
-        (verified.bytes(), verified.digest()),
-        (manifest.as_slice(), Digest::of(&manifest))
-    );
-    assert_eq!(
-        (verified.statement(), verified.signers()),
-        (envelope.statement().unwrap(), &[public.id()][..])
-    );
+    assert_eq!((verified.bytes(), verified.digest()), (manifest.as_slice(), Digest::of(&manifest)));
+    assert_eq!((verified.statement(), verified.signers()), (envelope.statement().unwrap(), &[public.id()][..]));
 }
 
 #[test]
@@ -75,10 +57,7 @@ fn an_envelope_reads_back_as_itself_also_from_a_plugins_json_with_the_signature_
     assert_eq!(back, envelope);
     World::new().verify(&back).unwrap();
     let unsigned = serde_json::to_vec(&document()).unwrap();
-    assert_eq!(
-        Envelope::from_inline(&unsigned).unwrap_err()[0].code.name(),
-        "E_UNSIGNED"
-    );
+    assert_eq!(Envelope::from_inline(&unsigned).unwrap_err()[0].code.name(), "E_UNSIGNED");
 }
 
 #[test]
@@ -108,9 +87,6 @@ fn signatures_are_those_of_rfc_8032() {
         let key = PrivateKey::from_seed(&unhex(secret).try_into().unwrap()).unwrap();
         assert_eq!(hex(key.public().as_bytes()), public);
         assert_eq!(hex(&key.sign(&unhex(message))), signature);
-        assert!(
-            key.public()
-                .verifies(&unhex(message), &unhex(signature).try_into().unwrap())
-        );
+        assert!(key.public().verifies(&unhex(message), &unhex(signature).try_into().unwrap()));
     }
 }

@@ -16,33 +16,16 @@ fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
 fn no_single_bit_of_payload_manifest_signature_or_component_can_change() {
     let world = World::new();
     let good = envelope();
-    let (payload, manifest, signature) = (
-        unbase64(&good.payload),
-        unbase64(&good.manifest),
-        unbase64(&good.signatures[0].sig),
-    );
+    let (payload, manifest, signature) =
+        (unbase64(&good.payload), unbase64(&good.manifest), unbase64(&good.signatures[0].sig));
     let check = |what: &str, bit: usize, envelope: &Envelope| {
         assert!(world.verify(envelope).is_err(), "bit {bit} of the {what}");
     };
     for bit in 0..payload.len() * 8 {
-        check(
-            "payload",
-            bit,
-            &Envelope {
-                payload: base64(&flipped(&payload, bit)),
-                ..good.clone()
-            },
-        );
+        check("payload", bit, &Envelope { payload: base64(&flipped(&payload, bit)), ..good.clone() });
     }
     for bit in 0..manifest.len() * 8 {
-        check(
-            "manifest",
-            bit,
-            &Envelope {
-                manifest: base64(&flipped(&manifest, bit)),
-                ..good.clone()
-            },
-        );
+        check("manifest", bit, &Envelope { manifest: base64(&flipped(&manifest, bit)), ..good.clone() });
     }
     for bit in 0..signature.len() * 8 {
         let mut envelope = good.clone();
@@ -52,16 +35,9 @@ fn no_single_bit_of_payload_manifest_signature_or_component_can_change() {
     let verified = world.verify(&good).unwrap();
     for bit in 0..COMPONENT.len() * 8 {
         let changed = flipped(&COMPONENT, bit);
+        assert!(verified.check_blob(&Digest::of(&COMPONENT), &changed).is_err(), "bit {bit} of the component");
         assert!(
-            verified
-                .check_blob(&Digest::of(&COMPONENT), &changed)
-                .is_err(),
-            "bit {bit} of the component"
-        );
-        assert!(
-            verified
-                .check_blob(&Digest::of(&changed), &changed)
-                .is_err(),
+            verified.check_blob(&Digest::of(&changed), &changed).is_err(),
             "bit {bit} of the component, named anew"
         );
     }
@@ -77,19 +53,13 @@ fn a_changed_byte_of_the_envelope_text_never_gives_another_accepted_statement() 
             let mut changed = bytes.clone();
             changed[at] ^= change;
             let verdict = Envelope::parse(&changed).and_then(|envelope| world.verify(&envelope));
-            assert!(
-                verdict.is_err() || verdict.is_ok_and(|verified| verified.statement() == statement),
-                "byte {at}"
-            );
+            assert!(verdict.is_err() || verdict.is_ok_and(|verified| verified.statement() == statement), "byte {at}");
         }
     }
 }
 
 fn cases(count: u32) -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(count)
-    }
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(count) }
 }
 
 #[test]
@@ -117,15 +87,7 @@ fn loose_base64_is_refused() {
     for tail in ["", "=", "===", "==\n", " ==", "-", "_=", "A"] {
         let payload = format!("{}{tail}", good.payload.trim_end_matches('='));
         if payload != good.payload {
-            assert!(
-                world
-                    .verify(&Envelope {
-                        payload,
-                        ..good.clone()
-                    })
-                    .is_err(),
-                "{tail:?}"
-            );
+            assert!(world.verify(&Envelope { payload, ..good.clone() }).is_err(), "{tail:?}");
         }
     }
 }

@@ -11,10 +11,7 @@ fn policy(world: &World, text: &str) -> Result<Trust, ice_core::problem::Problem
 }
 
 fn scope(name: &str) -> String {
-    format!(
-        "[[scope]]\nname = \"{name}\"\nkeys = [\"{}\"]\n",
-        publisher().public().id()
-    )
+    format!("[[scope]]\nname = \"{name}\"\nkeys = [\"{}\"]\n", publisher().public().id())
 }
 
 #[test]
@@ -23,12 +20,7 @@ fn nobody_is_trusted_before_the_one_command_that_the_error_names() {
     let trust = Trust::open(&home.path().join("nowhere")).unwrap();
     let problem = trust.scope_for("iceos/memory").unwrap_err();
     assert_eq!(problem.code, Code::T019);
-    assert!(
-        problem
-            .help
-            .unwrap()
-            .contains("`ice keys trust KEY.pem --scope 'iceos/*'`")
-    );
+    assert!(problem.help.unwrap().contains("`ice keys trust KEY.pem --scope 'iceos/*'`"));
 }
 
 #[test]
@@ -45,11 +37,7 @@ fn the_exact_name_decides_then_the_longest_prefix() {
         ("other/xy", None),
         ("acme2/x", None),
     ] {
-        assert_eq!(
-            trust.scope_for(name).ok().map(|scope| scope.name.as_str()),
-            expected,
-            "{name}"
-        );
+        assert_eq!(trust.scope_for(name).ok().map(|scope| scope.name.as_str()), expected, "{name}");
     }
 }
 
@@ -67,10 +55,7 @@ fn a_policy_that_protects_less_than_it_seems_to_is_refused() {
         format!("version = 1\n{}", scope("*")),
         format!("version = 1\n{}", scope("acme*")),
         format!("version = 1\n{}", scope("acme/*x")),
-        format!(
-            "version = 1\n{}",
-            good.replace("\"]", "\", \"sha256:0000\"]")
-        ),
+        format!("version = 1\n{}", good.replace("\"]", "\", \"sha256:0000\"]")),
         format!("version = 1\n{}", good.replace("324b", "324c")),
         format!("version = 1\n{good}[scope.grant]\nhttp = [\"GET ftp://x/\"]\n"),
         "version = ".to_owned(),
@@ -87,56 +72,24 @@ fn a_policy_that_protects_less_than_it_seems_to_is_refused() {
 fn adding_and_removing_keys_keeps_what_their_owner_wrote() {
     let world = World::new();
     let id = publisher().public().id();
-    policy(
-        &world,
-        &format!("# ours\nversion = 1\n# acme is fine\n{}", scope("acme/*")),
-    )
-    .unwrap();
+    policy(&world, &format!("# ours\nversion = 1\n# acme is fine\n{}", scope("acme/*"))).unwrap();
     let folder = world.trust_folder();
-    let trust = Trust::add_key(
-        &folder,
-        key(8).public(),
-        &Default::default(),
-        &["acme/*", "other/*"],
-    )
-    .unwrap();
+    let trust = Trust::add_key(&folder, key(8).public(), &Default::default(), &["acme/*", "other/*"]).unwrap();
     assert_eq!(trust.scope_for("acme/x").unwrap().keys.len(), 2);
-    assert_eq!(
-        Trust::add_key(&folder, key(8).public(), &Default::default(), &["acme/*"]).unwrap(),
-        trust
-    );
+    assert_eq!(Trust::add_key(&folder, key(8).public(), &Default::default(), &["acme/*"]).unwrap(), trust);
     let text = std::fs::read_to_string(folder.join("policy.toml")).unwrap();
-    assert!(
-        text.contains("# ours") && text.contains("# acme is fine"),
-        "{text}"
-    );
+    assert!(text.contains("# ours") && text.contains("# acme is fine"), "{text}");
     let trust = Trust::remove_key(&folder, &key(8).public().id()).unwrap();
-    assert_eq!(
-        (
-            trust.scope_for("acme/x").unwrap().keys.as_slice(),
-            trust.trusted_keys().len()
-        ),
-        (&[id][..], 1)
-    );
+    assert_eq!((trust.scope_for("acme/x").unwrap().keys.as_slice(), trust.trusted_keys().len()), (&[id][..], 1));
     assert!(trust.scope_for("other/x").is_err());
-    assert_eq!(
-        Trust::remove_key(&folder, &key(8).public().id())
-            .unwrap_err()
-            .code,
-        Code::R001
-    );
+    assert_eq!(Trust::remove_key(&folder, &key(8).public().id()).unwrap_err().code, Code::R001);
 }
 
 #[test]
 fn a_scope_for_everybody_cannot_be_added() {
     let world = World::new();
     for scope in ["*", "*/*", "", "acme", "Acme/*"] {
-        let added = Trust::add_key(
-            &world.trust_folder(),
-            key(8).public(),
-            &Default::default(),
-            &[scope],
-        );
+        let added = Trust::add_key(&world.trust_folder(), key(8).public(), &Default::default(), &[scope]);
         assert!(added.is_err(), "{scope}");
     }
     assert_eq!(Trust::open(&world.trust_folder()).unwrap(), world.trust);
@@ -149,25 +102,14 @@ fn keys_are_written_so_that_only_their_owner_reads_them_and_read_back() {
     let path = home.path().join("keys/dev.pem");
     let key = PrivateKey::generate().unwrap();
     key.write_new(&path).unwrap();
-    assert_eq!(
-        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(PrivateKey::read(&path).unwrap().public(), key.public());
     assert_eq!(key.write_new(&path).unwrap_err().code, Code::R003);
-    assert_eq!(
-        PublicKey::from_pem(&key.public().to_pem()).unwrap(),
-        *key.public()
-    );
+    assert_eq!(PublicKey::from_pem(&key.public().to_pem()).unwrap(), *key.public());
     let link = home.path().join("link.pem");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     assert_eq!(PrivateKey::read(&link).unwrap_err().code, Code::T010);
-    assert_eq!(
-        PrivateKey::read(&home.path().join("none.pem"))
-            .unwrap_err()
-            .code,
-        Code::C002
-    );
+    assert_eq!(PrivateKey::read(&home.path().join("none.pem")).unwrap_err().code, Code::C002);
     for text in ["", "hello", &key.public().to_pem()] {
         assert_eq!(PrivateKey::from_pem(text).unwrap_err().code, Code::T025);
     }

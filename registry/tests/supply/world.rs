@@ -8,8 +8,7 @@ use ice_core::problem::Problem;
 use ice_registry::envelope::{DIGESTS_PAYLOAD_TYPE, pae};
 use ice_registry::trust::KeyNotes;
 use ice_registry::{
-    AddOptions, Envelope, OnExisting, PrivateKey, Store, Trust, Verified, VerifyOptions, Wanted,
-    verify,
+    AddOptions, Envelope, OnExisting, PrivateKey, Store, Trust, Verified, VerifyOptions, Wanted, verify,
 };
 use serde_json::{Value, json};
 
@@ -68,12 +67,7 @@ pub(crate) fn forge(manifest: &[u8], payload: &[u8], message: &[u8], key: &Priva
 
 /// Like [`forge`] with the right framing: for manifests that signing itself would refuse.
 pub(crate) fn forge_framed(manifest: &[u8], payload: &[u8]) -> Envelope {
-    forge(
-        manifest,
-        payload,
-        &pae(DIGESTS_PAYLOAD_TYPE, payload),
-        &publisher(),
-    )
+    forge(manifest, payload, &pae(DIGESTS_PAYLOAD_TYPE, payload), &publisher())
 }
 
 pub(crate) fn base64(bytes: &[u8]) -> String {
@@ -83,9 +77,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 
 pub(crate) fn unbase64(text: &str) -> Vec<u8> {
     use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .unwrap()
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
 
 /// A home with a trust store that believes V's publisher for `acme/*`, and an empty plugin store.
@@ -98,17 +90,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let notes = KeyNotes {
-            label: "acme-release-2026".to_owned(),
-            ..KeyNotes::default()
-        };
-        let trust = Trust::add_key(
-            &home.path().join("trust"),
-            publisher().public(),
-            &notes,
-            &["acme/*"],
-        )
-        .unwrap();
+        let notes = KeyNotes { label: "acme-release-2026".to_owned(), ..KeyNotes::default() };
+        let trust = Trust::add_key(&home.path().join("trust"), publisher().public(), &notes, &["acme/*"]).unwrap();
         let store = Store::open(&home.path().join("store")).unwrap();
         Self { home, trust, store }
     }
@@ -118,43 +101,16 @@ impl World {
     }
 
     pub(crate) fn believe(&mut self, key: &PrivateKey, scope: &str) {
-        self.trust = Trust::add_key(
-            &self.trust_folder(),
-            key.public(),
-            &KeyNotes::default(),
-            &[scope],
-        )
-        .unwrap();
+        self.trust = Trust::add_key(&self.trust_folder(), key.public(), &KeyNotes::default(), &[scope]).unwrap();
     }
 
-    pub(crate) fn verify(
-        &self,
-        envelope: &Envelope,
-    ) -> Result<Verified<ice_core::manifest::Manifest>, Problem> {
-        verify(
-            envelope,
-            &self.trust,
-            &VerifyOptions {
-                wanted: Some(&wanted()),
-                ..VerifyOptions::RUN
-            },
-        )
+    pub(crate) fn verify(&self, envelope: &Envelope) -> Result<Verified<ice_core::manifest::Manifest>, Problem> {
+        verify(envelope, &self.trust, &VerifyOptions { wanted: Some(&wanted()), ..VerifyOptions::RUN })
     }
 
     /// Adds what answers a request for V.
-    pub(crate) fn add(
-        &self,
-        envelope: &Envelope,
-        blob: &[u8],
-    ) -> Result<ice_registry::Added, Problem> {
-        self.store
-            .add(
-                envelope,
-                &[blob.to_vec()],
-                &self.trust,
-                &options(Some(wanted())),
-            )
-            .map(|(added, _)| added)
+    pub(crate) fn add(&self, envelope: &Envelope, blob: &[u8]) -> Result<ice_registry::Added, Problem> {
+        self.store.add(envelope, &[blob.to_vec()], &self.trust, &options(Some(wanted()))).map(|(added, _)| added)
     }
 
     /// Every file of the store but locks, with its content.
@@ -177,17 +133,9 @@ impl World {
 }
 
 pub(crate) fn wanted() -> Wanted {
-    Wanted {
-        name: "acme/csv_reader".to_owned(),
-        version: Some("1.2.3".parse().unwrap()),
-        kind: None,
-    }
+    Wanted { name: "acme/csv_reader".to_owned(), version: Some("1.2.3".parse().unwrap()), kind: None }
 }
 
 pub(crate) fn options(wanted: Option<Wanted>) -> AddOptions {
-    AddOptions {
-        wanted,
-        on_existing: OnExisting::Refuse,
-        now: NOW,
-    }
+    AddOptions { wanted, on_existing: OnExisting::Refuse, now: NOW }
 }

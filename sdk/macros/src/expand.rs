@@ -3,10 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::spanned::Spanned;
-use syn::{
-    Attribute, Expr, ExprLit, GenericArgument, ItemFn, Lit, LitStr, Meta, PathArguments,
-    ReturnType, Type,
-};
+use syn::{Attribute, Expr, ExprLit, GenericArgument, ItemFn, Lit, LitStr, Meta, PathArguments, ReturnType, Type};
 
 use crate::options::Options;
 use crate::parameters::{self, Field, Input};
@@ -22,33 +19,16 @@ pub(crate) struct Role {
 }
 
 /// `#[tool]`.
-pub(crate) const TOOL: Role = Role {
-    word: "tool",
-    trait_name: "Tool",
-    method: "call",
-    error: "ToolError",
-    exports_itself: false,
-};
+pub(crate) const TOOL: Role =
+    Role { word: "tool", trait_name: "Tool", method: "call", error: "ToolError", exports_itself: false };
 /// `#[agent]`.
-pub(crate) const AGENT: Role = Role {
-    word: "agent",
-    trait_name: "Agent",
-    method: "run",
-    error: "AgentError",
-    exports_itself: true,
-};
+pub(crate) const AGENT: Role =
+    Role { word: "agent", trait_name: "Agent", method: "run", error: "AgentError", exports_itself: true };
 
 /// Returns the function, its input type where the arguments are fields, and the implementation of the role's trait.
-pub(crate) fn expand(
-    options: &Options,
-    mut function: ItemFn,
-    role: &Role,
-) -> syn::Result<TokenStream> {
+pub(crate) fn expand(options: &Options, mut function: ItemFn, role: &Role) -> syn::Result<TokenStream> {
     if let Some(keyword) = &function.sig.asyncness {
-        return Err(syn::Error::new(
-            keyword.span(),
-            "calls into the host block: remove `async`",
-        ));
+        return Err(syn::Error::new(keyword.span(), "calls into the host block: remove `async`"));
     }
     if !function.sig.generics.params.is_empty() {
         return Err(syn::Error::new(
@@ -58,10 +38,7 @@ pub(crate) fn expand(
     }
     let description = doc_text(&function.attrs);
     if description.trim().is_empty() {
-        let message = format!(
-            "a {} needs a doc comment: it is the description people and models read",
-            role.word
-        );
+        let message = format!("a {} needs a doc comment: it is the description people and models read", role.word);
         return Err(syn::Error::new(function.sig.ident.span(), message));
     }
     let name = match &options.name {
@@ -77,14 +54,9 @@ pub(crate) fn expand(
         Input::Whole(kind) => (quote!(#kind), quote!()),
         Input::Fields(fields) => (quote!(#input_name), input_struct(&input_name, fields)),
     };
-    let (trait_name, method, error) = (
-        format_ident!("{}", role.trait_name),
-        format_ident!("{}", role.method),
-        format_ident!("{}", role.error),
-    );
-    let export = role
-        .exports_itself
-        .then(|| quote!(::ice_sdk::__export_agent!(#identifier);));
+    let (trait_name, method, error) =
+        (format_ident!("{}", role.trait_name), format_ident!("{}", role.method), format_ident!("{}", role.error));
+    let export = role.exports_itself.then(|| quote!(::ice_sdk::__export_agent!(#identifier);));
     let (tags, arguments) = (&options.tags, &parameters.arguments);
     Ok(quote! {
         #function
@@ -120,26 +92,10 @@ pub(crate) fn expand(
 fn input_struct(name: &syn::Ident, fields: &[Field]) -> TokenStream {
     let mut members = TokenStream::new();
     let mut defaults = TokenStream::new();
-    for Field {
-        name,
-        kind,
-        attributes,
-        default,
-    } in fields
-    {
+    for Field { name, kind, attributes, default } in fields {
         let serde_default = default.as_ref().map(|expression| {
-            let text = matches!(
-                expression,
-                Expr::Lit(ExprLit {
-                    lit: Lit::Str(_),
-                    ..
-                })
-            );
-            let value = if text {
-                quote!(::std::string::String::from(#expression))
-            } else {
-                quote!(#expression)
-            };
+            let text = matches!(expression, Expr::Lit(ExprLit { lit: Lit::Str(_), .. }));
+            let value = if text { quote!(::std::string::String::from(#expression)) } else { quote!(#expression) };
             let function = format_ident!("default_{}", name);
             let path = function.to_string();
             defaults.extend(quote! {
@@ -166,37 +122,21 @@ fn input_struct(name: &syn::Ident, fields: &[Field]) -> TokenStream {
 fn check_name(name: &LitStr) -> syn::Result<()> {
     let text = name.value();
     let mut letters = text.chars();
-    let fits = letters
-        .next()
-        .is_some_and(|first| first.is_ascii_lowercase())
+    let fits = letters.next().is_some_and(|first| first.is_ascii_lowercase())
         && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if fits {
-        Ok(())
-    } else {
-        Err(syn::Error::new(name.span(), "a name is `[a-z][a-z0-9_]*`"))
-    }
+    if fits { Ok(()) } else { Err(syn::Error::new(name.span(), "a name is `[a-z][a-z0-9_]*`")) }
 }
 
 /// The `Output` of `Result<Output, _>`.
 fn output_type(output: &ReturnType, role: &Role) -> syn::Result<Type> {
-    let refuse = || {
-        syn::Error::new(
-            output.span(),
-            format!("the function returns `Result<Output, {}>`", role.error),
-        )
-    };
+    let refuse = || syn::Error::new(output.span(), format!("the function returns `Result<Output, {}>`", role.error));
     let ReturnType::Type(_, kind) = output else {
         return Err(refuse());
     };
     let Type::Path(path) = &**kind else {
         return Err(refuse());
     };
-    let last = path
-        .path
-        .segments
-        .last()
-        .filter(|last| last.ident == "Result")
-        .ok_or_else(refuse)?;
+    let last = path.path.segments.last().filter(|last| last.ident == "Result").ok_or_else(refuse)?;
     let PathArguments::AngleBracketed(arguments) = &last.arguments else {
         return Err(refuse());
     };
@@ -212,10 +152,7 @@ fn doc_text(attributes: &[Attribute]) -> String {
     for attribute in attributes {
         if let Meta::NameValue(pair) = &attribute.meta
             && pair.path.is_ident("doc")
-            && let Expr::Lit(ExprLit {
-                lit: Lit::Str(line),
-                ..
-            }) = &pair.value
+            && let Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) = &pair.value
         {
             lines.push(line.value());
         }

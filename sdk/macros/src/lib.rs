@@ -25,7 +25,5 @@ pub fn agent(options: TokenStream, item: TokenStream) -> TokenStream {
 fn expand(options: TokenStream, item: TokenStream, role: &expand::Role) -> TokenStream {
     let options = parse_macro_input!(options as options::Options);
     let function = parse_macro_input!(item as ItemFn);
-    expand::expand(&options, function, role)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    expand::expand(&options, function, role).unwrap_or_else(syn::Error::into_compile_error).into()
 }

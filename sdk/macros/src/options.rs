@@ -12,10 +12,7 @@ pub(crate) struct Options {
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let mut options = Self {
-            name: None,
-            tags: Vec::new(),
-        };
+        let mut options = Self { name: None, tags: Vec::new() };
         while !input.is_empty() {
             let key: Ident = input.parse()?;
             if key == "name" {
@@ -24,14 +21,9 @@ impl Parse for Options {
             } else if key == "tags" {
                 let list;
                 parenthesized!(list in input);
-                options.tags = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?
-                    .into_iter()
-                    .collect();
+                options.tags = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?.into_iter().collect();
             } else {
-                return Err(syn::Error::new(
-                    key.span(),
-                    "expected `name = \"…\"` or `tags(\"…\", …)`",
-                ));
+                return Err(syn::Error::new(key.span(), "expected `name = \"…\"` or `tags(\"…\", …)`"));
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;

@@ -30,26 +30,17 @@ pub(crate) struct Parameters {
 }
 
 /// Reads the parameters and takes the attributes meant for this macro off them.
-pub(crate) fn read(
-    parameters: &mut syn::punctuated::Punctuated<FnArg, Token![,]>,
-) -> syn::Result<Parameters> {
+pub(crate) fn read(parameters: &mut syn::punctuated::Punctuated<FnArg, Token![,]>) -> syn::Result<Parameters> {
     let mut fields = Vec::new();
     let mut whole = None;
     let mut arguments = Vec::new();
     for parameter in parameters {
         let FnArg::Typed(parameter) = parameter else {
-            return Err(syn::Error::new(
-                parameter.span(),
-                "a tool or agent is a free function: it has no `self`",
-            ));
+            return Err(syn::Error::new(parameter.span(), "a tool or agent is a free function: it has no `self`"));
         };
         if is_context(&parameter.ty) {
             let by_reference = matches!(*parameter.ty, Type::Reference(_));
-            arguments.push(if by_reference {
-                quote!(context)
-            } else {
-                quote!(context.clone())
-            });
+            arguments.push(if by_reference { quote!(context) } else { quote!(context.clone()) });
         } else if is_whole(parameter) {
             if whole.replace(parameter.ty.clone()).is_some() {
                 return Err(syn::Error::new(parameter.span(), "there is one `input`"));
@@ -76,11 +67,7 @@ pub(crate) fn read(
 fn is_context(kind: &Type) -> bool {
     match kind {
         Type::Reference(reference) => is_context(&reference.elem),
-        Type::Path(path) => path
-            .path
-            .segments
-            .last()
-            .is_some_and(|last| last.ident == "Context"),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Context"),
         _ => false,
     }
 }
@@ -95,10 +82,7 @@ fn is_whole(parameter: &PatType) -> bool {
 
 fn field(parameter: &mut PatType) -> syn::Result<Field> {
     let Pat::Ident(name) = &*parameter.pat else {
-        return Err(syn::Error::new(
-            parameter.pat.span(),
-            "expected the name of an argument",
-        ));
+        return Err(syn::Error::new(parameter.pat.span(), "expected the name of an argument"));
     };
     let mut default = None;
     let mut attributes = Vec::new();
@@ -112,10 +96,7 @@ fn field(parameter: &mut PatType) -> syn::Result<Field> {
                 default = Some(meta.value()?.parse()?);
                 Ok(())
             })?;
-        } else if ["doc", "serde", "schemars"]
-            .iter()
-            .any(|known| path.is_ident(known))
-        {
+        } else if ["doc", "serde", "schemars"].iter().any(|known| path.is_ident(known)) {
             attributes.push(attribute);
         } else {
             parameter.attrs.push(attribute);
@@ -123,15 +104,7 @@ fn field(parameter: &mut PatType) -> syn::Result<Field> {
     }
     let kind = (*parameter.ty).clone();
     if let Type::Reference(reference) = &kind {
-        return Err(syn::Error::new(
-            reference.span(),
-            "an argument is owned: it comes out of JSON",
-        ));
+        return Err(syn::Error::new(reference.span(), "an argument is owned: it comes out of JSON"));
     }
-    Ok(Field {
-        name: format_ident!("{}", name.ident),
-        kind,
-        attributes,
-        default,
-    })
+    Ok(Field { name: format_ident!("{}", name.ident), kind, attributes, default })
 }

@@ -37,10 +37,7 @@ pub struct AgentEntry {
 impl AgentEntry {
     /// The entry of `T`.
     pub const fn of<T: Agent>() -> Self {
-        Self {
-            describe: describe::<T>,
-            run: run::<T>,
-        }
+        Self { describe: describe::<T>, run: run::<T> }
     }
 
     /// The agent's card.

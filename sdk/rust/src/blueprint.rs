@@ -78,19 +78,13 @@ impl BlueprintBuilder {
     /// What it is for, in a sentence.
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.metadata
-            .insert("description".to_owned(), description.into().into());
+        self.metadata.insert("description".to_owned(), description.into().into());
         self
     }
 
     /// Adds an input with its JSON Schema. Without a default it is required.
     #[must_use]
-    pub fn input(
-        mut self,
-        name: impl Into<String>,
-        mut schema: Value,
-        default: Option<Value>,
-    ) -> Self {
+    pub fn input(mut self, name: impl Into<String>, mut schema: Value, default: Option<Value>) -> Self {
         let name = name.into();
         match (default, schema.as_object_mut()) {
             (Some(default), Some(schema)) => {
@@ -147,10 +141,7 @@ impl BlueprintBuilder {
 
     /// The description, empty when none was given.
     pub fn describes(&self) -> &str {
-        self.metadata
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.metadata.get("description").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// Returns every problem that can be seen without a host: no nodes, ids that are empty or used twice,
@@ -167,15 +158,11 @@ impl BlueprintBuilder {
             ("metadata".to_owned(), self.metadata.clone().into()),
         ]);
         if !self.inputs.is_empty() {
-            let inputs =
-                json!({ "type": "object", "required": self.required, "properties": self.inputs });
+            let inputs = json!({ "type": "object", "required": self.required, "properties": self.inputs });
             document.insert("inputs".to_owned(), inputs);
         }
         document.extend(self.settings.clone());
-        document.insert(
-            "nodes".to_owned(),
-            self.nodes.iter().map(NodeBuilder::build).collect(),
-        );
+        document.insert("nodes".to_owned(), self.nodes.iter().map(NodeBuilder::build).collect());
         document.insert("outputs".to_owned(), self.outputs.clone().into());
         document.into()
     }

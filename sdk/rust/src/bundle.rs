@@ -26,11 +26,7 @@ impl Bundle {
     /// Name, description and whether it is the entrypoint, of each blueprint in order.
     pub fn list(&self) -> Vec<(String, String, bool)> {
         let describe = |(index, entry): (usize, &BundleEntry)| {
-            (
-                entry.name.to_owned(),
-                (entry.build)().describes().to_owned(),
-                index == 0,
-            )
+            (entry.name.to_owned(), (entry.build)().describes().to_owned(), index == 0)
         };
         self.entries.iter().enumerate().map(describe).collect()
     }
@@ -43,11 +39,7 @@ impl Bundle {
         };
         let blueprint = (entry.build)();
         let problems = blueprint.validate_resolvable();
-        if problems.is_empty() {
-            Ok(Some(blueprint.build().to_string()))
-        } else {
-            Err(problems.join("\n"))
-        }
+        if problems.is_empty() { Ok(Some(blueprint.build().to_string())) } else { Err(problems.join("\n")) }
     }
 }
 

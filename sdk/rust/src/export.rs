@@ -40,21 +40,13 @@ pub fn describe_tools(kit: &Kit) -> Vec<tools::Tool> {
 }
 
 /// `tools.call`.
-pub fn call_tool(
-    kit: &Kit,
-    name: &str,
-    input: &str,
-    context: CallContext,
-) -> Result<String, tools::Error> {
-    kit.call(name, input, &context.into())
-        .map_err(|error| match error {
-            ToolError::UnknownTool => tools::Error::UnknownTool,
-            ToolError::InvalidInput(invalid) => tools::Error::InvalidInput(invalid.to_string()),
-            ToolError::Failed(message) => tools::Error::Failed(message),
-            ToolError::Retry(pause) => {
-                tools::Error::Retry(u32::try_from(pause.as_millis()).unwrap_or(u32::MAX))
-            }
-        })
+pub fn call_tool(kit: &Kit, name: &str, input: &str, context: CallContext) -> Result<String, tools::Error> {
+    kit.call(name, input, &context.into()).map_err(|error| match error {
+        ToolError::UnknownTool => tools::Error::UnknownTool,
+        ToolError::InvalidInput(invalid) => tools::Error::InvalidInput(invalid.to_string()),
+        ToolError::Failed(message) => tools::Error::Failed(message),
+        ToolError::Retry(pause) => tools::Error::Retry(u32::try_from(pause.as_millis()).unwrap_or(u32::MAX)),
+    })
 }
 
 /// `tasks.describe`.
@@ -70,18 +62,12 @@ pub fn describe_agent(agent: &AgentEntry) -> tasks::Card {
 }
 
 /// `tasks.run`.
-pub fn run_agent(
-    agent: &AgentEntry,
-    task: &str,
-    context: CallContext,
-) -> Result<String, tasks::Error> {
-    agent
-        .run(task, &context.into())
-        .map_err(|error| match error {
-            AgentError::InvalidInput(invalid) => tasks::Error::InvalidInput(invalid.to_string()),
-            AgentError::GaveUp(message) => tasks::Error::GaveUp(message),
-            AgentError::Failed(message) => tasks::Error::Failed(message),
-        })
+pub fn run_agent(agent: &AgentEntry, task: &str, context: CallContext) -> Result<String, tasks::Error> {
+    agent.run(task, &context.into()).map_err(|error| match error {
+        AgentError::InvalidInput(invalid) => tasks::Error::InvalidInput(invalid.to_string()),
+        AgentError::GaveUp(message) => tasks::Error::GaveUp(message),
+        AgentError::Failed(message) => tasks::Error::Failed(message),
+    })
 }
 
 /// `blueprints.list`.
@@ -89,13 +75,7 @@ pub fn list_blueprints(bundle: &Bundle) -> Vec<blueprints::BlueprintEntry> {
     bundle
         .list()
         .into_iter()
-        .map(
-            |(name, description, entrypoint)| blueprints::BlueprintEntry {
-                name,
-                description,
-                entrypoint,
-            },
-        )
+        .map(|(name, description, entrypoint)| blueprints::BlueprintEntry { name, description, entrypoint })
         .collect()
 }
 

@@ -101,16 +101,13 @@ impl Request {
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers
-            .push((name.to_ascii_lowercase(), value.to_owned()));
+        self.headers.push((name.to_ascii_lowercase(), value.to_owned()));
         self
     }
 
     /// Whether a header of this name was added.
     pub fn has_header(&self, name: &str) -> bool {
-        self.headers
-            .iter()
-            .any(|(have, _)| have.eq_ignore_ascii_case(name))
+        self.headers.iter().any(|(have, _)| have.eq_ignore_ascii_case(name))
     }
 
     /// Sends it and waits for the whole answer. Any status is an answer. Fails with every case of [`Error`].
@@ -133,20 +130,13 @@ pub struct Response {
 impl Response {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(have, _)| have.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// How long the other side asks to wait, where its `retry-after` is a number of seconds. A guest has no clock
     /// worth comparing a date with.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")?
-            .trim()
-            .parse()
-            .ok()
-            .map(Duration::from_secs)
+        self.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
     }
 
     /// Returns the response itself when its status is 200 to 299. Otherwise fails as a tool should: 408, 429 and
@@ -159,17 +149,13 @@ impl Response {
                 log::warn(&format!("status {}: {}", self.status, self.excerpt()));
                 Err(ToolError::Retry(self.retry_after().unwrap_or(RETRY_PAUSE)))
             }
-            status => Err(ToolError::Failed(format!(
-                "status {status}: {}",
-                self.excerpt()
-            ))),
+            status => Err(ToolError::Failed(format!("status {status}: {}", self.excerpt()))),
         }
     }
 
     /// The beginning of the body, for a message.
     fn excerpt(&self) -> String {
-        let text =
-            String::from_utf8_lossy(&self.body[..self.body.len().min(EXCERPT_BYTES)]).into_owned();
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(EXCERPT_BYTES)]).into_owned();
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
@@ -205,11 +191,7 @@ pub(crate) fn split_url(url: &str) -> Result<Parts<'_>, Error> {
     if authority.contains('@') {
         return refuse("holds a user name; put credentials into a header as `{{secret:NAME}}`");
     }
-    Ok(Parts {
-        secure,
-        authority,
-        path_with_query,
-    })
+    Ok(Parts { secure, authority, path_with_query })
 }
 
 #[cfg(test)]
@@ -219,14 +201,7 @@ mod tests {
     #[test]
     fn a_url_splits_into_scheme_authority_and_path() {
         let parts = split_url("HTTPS://api.example.com:8443/v1/x?q=1&r=2#frag").unwrap();
-        assert_eq!(
-            parts,
-            Parts {
-                secure: true,
-                authority: "api.example.com:8443",
-                path_with_query: "/v1/x?q=1&r=2"
-            }
-        );
+        assert_eq!(parts, Parts { secure: true, authority: "api.example.com:8443", path_with_query: "/v1/x?q=1&r=2" });
         assert_eq!(split_url("http://[::1]").unwrap().path_with_query, "");
         assert_eq!(split_url("http://a?x").unwrap().path_with_query, "?x");
     }

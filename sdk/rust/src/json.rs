@@ -17,10 +17,7 @@ pub struct Invalid {
 impl Invalid {
     /// Names the field and what is wrong with it.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            message: message.into(),
-        }
+        Self { path: path.into(), message: message.into() }
     }
 }
 
@@ -43,9 +40,7 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Invalid> {
         };
         Invalid::new(path, without_position(&error.inner().to_string()))
     })?;
-    reader
-        .end()
-        .map_err(|error| Invalid::new("input", error.to_string()))?;
+    reader.end().map_err(|error| Invalid::new("input", error.to_string()))?;
     Ok(value)
 }
 
@@ -95,14 +90,8 @@ mod tests {
     #[test]
     fn a_missing_or_unknown_field_names_the_object_it_belongs_to() {
         assert_eq!(refused("{}"), "input: missing field `items`");
-        assert_eq!(
-            refused(r#"{"items":[{}]}"#),
-            "items[0]: missing field `cost`"
-        );
-        assert_eq!(
-            refused(r#"{"items":[],"itmes":1}"#),
-            "itmes: unknown field `itmes`, expected `items`"
-        );
+        assert_eq!(refused(r#"{"items":[{}]}"#), "items[0]: missing field `cost`");
+        assert_eq!(refused(r#"{"items":[],"itmes":1}"#), "itmes: unknown field `itmes`, expected `items`");
     }
 
     #[test]

@@ -41,14 +41,8 @@ impl fmt::Display for Error {
         match self {
             Self::Denied(text) => write!(f, "the model call was denied: {text}"),
             Self::UnknownModel(text) => write!(f, "unknown model: {text}"),
-            Self::OverBudget => {
-                f.write_str("the execution's budget does not allow another model call")
-            }
-            Self::RateLimited(pause) => write!(
-                f,
-                "the model's provider asks to wait {} ms",
-                pause.as_millis()
-            ),
+            Self::OverBudget => f.write_str("the execution's budget does not allow another model call"),
+            Self::RateLimited(pause) => write!(f, "the model's provider asks to wait {} ms", pause.as_millis()),
             Self::InvalidRequest(text) => write!(f, "the model request is invalid: {text}"),
             Self::Provider(text) => write!(f, "the model's provider failed: {text}"),
             Self::Timeout => f.write_str("the model did not answer in time"),
@@ -98,12 +92,7 @@ pub struct Message {
 impl Message {
     /// A turn of text.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self {
-            role,
-            content: content.into(),
-            tool_calls: Vec::new(),
-            answers: None,
-        }
+        Self { role, content: content.into(), tool_calls: Vec::new(), answers: None }
     }
 }
 
@@ -138,10 +127,7 @@ pub struct Request {
 impl Request {
     /// An empty request to `model`; the empty name is the host's default model.
     pub fn new(model: impl Into<String>) -> Self {
-        Self {
-            model: model.into(),
-            ..Self::default()
-        }
+        Self { model: model.into(), ..Self::default() }
     }
 
     /// Adds instructions.
@@ -204,12 +190,8 @@ pub struct Reply {
 impl Reply {
     /// Reads the content as a `T`. Fails with [`Error::Provider`] and the path of the field that does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        json::read(&self.message.content).map_err(|invalid| {
-            Error::Provider(format!(
-                "`{}` answered with another shape: {invalid}",
-                self.model
-            ))
-        })
+        json::read(&self.message.content)
+            .map_err(|invalid| Error::Provider(format!("`{}` answered with another shape: {invalid}", self.model)))
     }
 }
 

@@ -130,22 +130,13 @@ mod host {
                 Ok(Value::Object(metadata)) => metadata,
                 _ => serde_json::Map::new(),
             };
-            Self {
-                key: item.key,
-                text: item.text,
-                metadata,
-            }
+            Self { key: item.key, text: item.text, metadata }
         }
     }
 
     pub(super) fn write(scope: &str, item: &Item) -> Result<(), Error> {
-        let metadata = serde_json::to_string(&item.metadata)
-            .map_err(|error| Error::Invalid(error.to_string()))?;
-        let item = wit::Item {
-            key: item.key.clone(),
-            text: item.text.clone(),
-            metadata,
-        };
+        let metadata = serde_json::to_string(&item.metadata).map_err(|error| Error::Invalid(error.to_string()))?;
+        let item = wit::Item { key: item.key.clone(), text: item.text.clone(), metadata };
         Ok(wit::write(scope, &item)?)
     }
 
@@ -153,33 +144,18 @@ mod host {
         Ok(wit::read(scope, key)?.map(Item::from))
     }
 
-    pub(super) fn search(
-        scope: &str,
-        query: &str,
-        filter: &Filter,
-        limit: u32,
-    ) -> Result<Vec<Hit>, Error> {
+    pub(super) fn search(scope: &str, query: &str, filter: &Filter, limit: u32) -> Result<Vec<Hit>, Error> {
         let filter = wit::Filter {
             category: filter.category.clone(),
             tags: filter.tags.clone(),
             key_prefix: filter.key_prefix.clone(),
         };
         let hits = wit::search(scope, query, &filter, limit)?;
-        Ok(hits
-            .into_iter()
-            .map(|hit| Hit {
-                item: hit.item.into(),
-                score: hit.score,
-                source: hit.source,
-            })
-            .collect())
+        Ok(hits.into_iter().map(|hit| Hit { item: hit.item.into(), score: hit.score, source: hit.source }).collect())
     }
 
     pub(super) fn recent(scope: &str, key_prefix: &str, limit: u32) -> Result<Vec<Item>, Error> {
-        Ok(wit::recent(scope, key_prefix, limit)?
-            .into_iter()
-            .map(Item::from)
-            .collect())
+        Ok(wit::recent(scope, key_prefix, limit)?.into_iter().map(Item::from).collect())
     }
 
     pub(super) fn forget(scope: &str, key: &str) -> Result<(), Error> {

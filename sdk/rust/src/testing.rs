@@ -58,9 +58,7 @@ thread_local! {
 /// Runs `f` on the host of this thread.
 fn with<T>(f: impl FnOnce(&mut State) -> T) -> T {
     let state = CURRENT.with(|current| current.borrow().clone());
-    let state = state.expect(
-        "a capability was used in a test without `let host = ice_sdk::testing::Host::install();`",
-    );
+    let state = state.expect("a capability was used in a test without `let host = ice_sdk::testing::Host::install();`");
     f(&mut state.borrow_mut())
 }
 
@@ -100,18 +98,8 @@ impl Host {
 
     /// Answers the next HTTP request that has no answer yet. Without one left, a request is denied.
     pub fn answer_http(&self, status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned()))
-            .collect();
-        self.state
-            .borrow_mut()
-            .http
-            .push_back(Ok(crate::http::Response {
-                status,
-                headers,
-                body: body.into(),
-            }));
+        let headers = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
+        self.state.borrow_mut().http.push_back(Ok(crate::http::Response { status, headers, body: body.into() }));
     }
 
     /// Fails the next HTTP request that has no answer yet.
@@ -125,10 +113,7 @@ impl Host {
     }
 
     /// Answers every tool call from now on with `f`.
-    pub fn on_tool(
-        &self,
-        f: impl FnMut(&str, &Value) -> Result<Value, crate::orchestrator::ToolCallError> + 'static,
-    ) {
+    pub fn on_tool(&self, f: impl FnMut(&str, &Value) -> Result<Value, crate::orchestrator::ToolCallError> + 'static) {
         self.state.borrow_mut().tools = Some(Box::new(f));
     }
 
@@ -150,12 +135,8 @@ impl Host {
     /// The keys of a scope, sorted.
     pub fn keys(&self, scope: &str) -> Vec<String> {
         let state = self.state.borrow();
-        let mut keys: Vec<String> = state
-            .rows
-            .iter()
-            .filter(|row| row.scope == scope)
-            .map(|row| row.item.key.clone())
-            .collect();
+        let mut keys: Vec<String> =
+            state.rows.iter().filter(|row| row.scope == scope).map(|row| row.item.key.clone()).collect();
         keys.sort();
         keys
     }
@@ -170,10 +151,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         CURRENT.with(|current| {
             let mut current = current.borrow_mut();
-            if current
-                .as_ref()
-                .is_some_and(|state| Rc::ptr_eq(state, &self.state))
-            {
+            if current.as_ref().is_some_and(|state| Rc::ptr_eq(state, &self.state)) {
                 *current = None;
             }
         });
@@ -186,16 +164,10 @@ pub fn call(kit: &Kit, name: &str, input: &Value) -> Result<Value, ToolError> {
 }
 
 /// The same, with the output read as a `T`. Fails as [`Kit::call`] does.
-pub fn call_as<T: DeserializeOwned>(
-    kit: &Kit,
-    name: &str,
-    input: &impl Serialize,
-) -> Result<T, ToolError> {
-    let input =
-        serde_json::to_string(input).map_err(|error| ToolError::failed(error.to_string()))?;
+pub fn call_as<T: DeserializeOwned>(kit: &Kit, name: &str, input: &impl Serialize) -> Result<T, ToolError> {
+    let input = serde_json::to_string(input).map_err(|error| ToolError::failed(error.to_string()))?;
     let output = kit.call(name, &input, &Context::default())?;
-    serde_json::from_str(&output)
-        .map_err(|error| ToolError::failed(format!("the output has another shape: {error}")))
+    serde_json::from_str(&output).map_err(|error| ToolError::failed(format!("the output has another shape: {error}")))
 }
 
 /// Returns what a reader would miss in these descriptions: an empty text, an input that is no object, a field of the
@@ -209,10 +181,7 @@ pub fn undocumented(descriptions: &[Description]) -> Vec<String> {
         if tool.input_schema["type"] != "object" {
             missing.push(format!("the input of `{}` is not an object", tool.name));
         }
-        for (part, schema) in [
-            ("input", &tool.input_schema),
-            ("output", &tool.output_schema),
-        ] {
+        for (part, schema) in [("input", &tool.input_schema), ("output", &tool.output_schema)] {
             undocumented_fields(&format!("{}.{part}", tool.name), schema, &mut missing);
         }
     }

@@ -40,11 +40,7 @@ pub struct ToolEntry {
 impl ToolEntry {
     /// The row of `T`.
     pub const fn of<T: Tool>() -> Self {
-        Self {
-            name: T::NAME,
-            describe: Typed::<T>::describe,
-            call: Typed::<T>::call,
-        }
+        Self { name: T::NAME, describe: Typed::<T>::describe, call: Typed::<T>::call }
     }
 }
 

@@ -160,7 +160,7 @@ pub(super) fn choose(found: &Found) -> Result<Toolchain, Problem> {
         }
         _ => refuse(
             format!("`{rustc}` has no target `{TARGET}`, and building its library needs {}", missing.join(", ")),
-            "run `rustup target add wasm32-wasip2`, or on Debian `apt-get install rustc-web cargo-web rust-web-src wasi-libc lld`",
+            "run `rustup target add wasm32-wasip2`, or on Debian `apt-get install rustc-web cargo-web rust-web-src wasi-libc`",
         ),
     }
 }

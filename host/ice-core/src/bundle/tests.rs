@@ -7,10 +7,7 @@ use super::*;
 
 fn problems(document: &Value) -> String {
     let problems = Bundle::from_value(document).unwrap_err();
-    problems
-        .iter()
-        .map(|problem| format!("{problem}\n"))
-        .collect()
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
 }
 
 #[test]
@@ -35,9 +32,7 @@ fn the_keys_of_the_first_bundles_are_read() {
 
 #[test]
 fn a_single_blueprint_needs_no_entrypoint() {
-    let bundle = Bundle::from_value(
-        &json!({"name": "acme/x", "version": "0.1.0", "workflows": {"only": "only.yaml"}}),
-    );
+    let bundle = Bundle::from_value(&json!({"name": "acme/x", "version": "0.1.0", "workflows": {"only": "only.yaml"}}));
     assert_eq!(bundle.unwrap().entrypoint, "only");
 }
 

@@ -74,9 +74,7 @@ impl Host {
             return Some(Self::Any);
         }
         match text.strip_prefix("*.") {
-            Some(suffix) => host_name(suffix)
-                .filter(|name| !ends_numeric(name))
-                .map(Self::Below),
+            Some(suffix) => host_name(suffix).filter(|name| !ends_numeric(name)).map(Self::Below),
             None => host(text).map(Self::Exactly),
         }
     }
@@ -93,14 +91,11 @@ impl Host {
 }
 
 fn is_below(name: &str, suffix: &str) -> bool {
-    name.strip_suffix(suffix)
-        .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+    name.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 fn ends_numeric(name: &str) -> bool {
-    name.rsplit('.')
-        .next()
-        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()))
+    name.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Reads a host name; `None` unless every label has 1 to 63 letters, digits, `-` or `_`.
@@ -115,21 +110,12 @@ fn host_name(text: &str) -> Option<String> {
 
 /// Reads a host name or an address; an IPv6 address stands in brackets.
 fn host(text: &str) -> Option<String> {
-    if let Some(inner) = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        return inner
-            .parse::<Ipv6Addr>()
-            .ok()
-            .map(|address| format!("[{address}]"));
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return inner.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]"));
     }
     let name = host_name(text)?;
     if ends_numeric(&name) {
-        return name
-            .parse::<Ipv4Addr>()
-            .ok()
-            .map(|address| address.to_string());
+        return name.parse::<Ipv4Addr>().ok().map(|address| address.to_string());
     }
     Some(name)
 }
@@ -175,21 +161,14 @@ impl Target {
         let (scheme, rest) = url.split_once("://")?;
         let scheme = Scheme::parse(scheme)?;
         let rest = rest.split(['?', '#']).next()?;
-        let (authority, path) = rest
-            .find('/')
-            .map_or((rest, "/"), |slash| rest.split_at(slash));
+        let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
         // A backslash ends the host for a browser and does not for others; `@` moves it. Neither has an honest use.
         if authority.contains(['@', '\\', '%']) {
             return None;
         }
         let (name, port) = split_port(authority);
         let port = port.map_or(Some(scheme.port()), port_number)?;
-        Some(Self {
-            scheme,
-            host: host(name)?,
-            port,
-            path: path.to_owned(),
-        })
+        Some(Self { scheme, host: host(name)?, port, path: path.to_owned() })
     }
 }
 
@@ -206,51 +185,31 @@ impl HttpRule {
             Some((methods, url)) => (methods, url.trim_start()),
             None => ("*", text.trim()),
         };
-        let methods = parse_methods(methods)
-            .ok_or_else(|| refuse("the method is not `*` or words like `GET,POST`"))?;
+        let methods = parse_methods(methods).ok_or_else(|| refuse("the method is not `*` or words like `GET,POST`"))?;
         if url.bytes().any(|byte| !byte.is_ascii_graphic()) {
-            return Err(refuse(
-                "the URL holds a space, a control character or a letter outside ASCII",
-            ));
+            return Err(refuse("the URL holds a space, a control character or a letter outside ASCII"));
         }
         let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
-        let scheme =
-            Scheme::parse(scheme).ok_or_else(|| refuse("the scheme is not `http` or `https`"))?;
-        let (authority, path) = rest
-            .find('/')
-            .map_or((rest, EVERY_PATH), |slash| rest.split_at(slash));
+        let scheme = Scheme::parse(scheme).ok_or_else(|| refuse("the scheme is not `http` or `https`"))?;
+        let (authority, path) = rest.find('/').map_or((rest, EVERY_PATH), |slash| rest.split_at(slash));
         let (name, port) = split_port(authority);
         let port = match port {
             None => Some(scheme.port()),
             Some("*") => None,
-            Some(port) => {
-                Some(port_number(port).ok_or_else(|| refuse("the port is not a number or `*`"))?)
-            }
+            Some(port) => Some(port_number(port).ok_or_else(|| refuse("the port is not a number or `*`"))?),
         };
-        let host = Host::parse(name)
-            .ok_or_else(|| refuse("the host is not a name, an address, `*.name` or `*`"))?;
+        let host = Host::parse(name).ok_or_else(|| refuse("the host is not a name, an address, `*.name` or `*`"))?;
         if path.contains(['?', '#']) {
             return Err(refuse("a rule has no query and no fragment"));
         }
         if is_ambiguous(path) || pattern::check(path).is_err() {
-            return Err(refuse(
-                "the path has `..`, an encoded separator, or a `*` before its end",
-            ));
+            return Err(refuse("the path has `..`, an encoded separator, or a `*` before its end"));
         }
-        Ok(Self {
-            methods,
-            scheme,
-            host,
-            port,
-            path: path.to_owned(),
-        })
+        Ok(Self { methods, scheme, host, port, path: path.to_owned() })
     }
 
     pub(super) fn allows(&self, method: &str, target: &Target) -> bool {
-        let method_fits = self
-            .methods
-            .as_ref()
-            .is_none_or(|methods| methods.contains(method));
+        let method_fits = self.methods.as_ref().is_none_or(|methods| methods.contains(method));
         let path_fits = if is_ambiguous(&target.path) {
             self.path == EVERY_PATH
         } else {
@@ -298,24 +257,15 @@ impl HttpRule {
         } else {
             return None;
         };
-        Some(Self {
-            methods,
-            scheme: self.scheme,
-            host,
-            port,
-            path: pattern::meet(&self.path, &other.path)?,
-        })
+        Some(Self { methods, scheme: self.scheme, host, port, path: pattern::meet(&self.path, &other.path)? })
     }
 
-    /// The same permission as rules of one method each, so that `GET,POST x` is covered by `GET x` and `POST x`.
+    /// The same rule as several of one method each, so that `GET,POST x` is covered by `GET x` and `POST x`.
     pub(super) fn by_method(&self) -> Vec<Self> {
         let Some(methods) = &self.methods else {
             return vec![self.clone()];
         };
-        let single = |method: &String| Self {
-            methods: Some(BTreeSet::from([method.clone()])),
-            ..self.clone()
-        };
+        let single = |method: &String| Self { methods: Some(BTreeSet::from([method.clone()])), ..self.clone() };
         methods.iter().map(single).collect()
     }
 }
@@ -325,30 +275,17 @@ fn parse_methods(text: &str) -> Option<Option<BTreeSet<String>>> {
         return Some(None);
     }
     let good = |word: &str| {
-        !word.is_empty()
-            && word.len() <= 32
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_alphabetic() || byte == b'-')
+        !word.is_empty() && word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-')
     };
     let words: Vec<&str> = text.split(',').collect();
-    words
-        .iter()
-        .all(|word| good(word))
-        .then(|| Some(words.iter().map(|word| word.to_ascii_uppercase()).collect()))
+    words.iter().all(|word| good(word)).then(|| Some(words.iter().map(|word| word.to_ascii_uppercase()).collect()))
 }
 
 impl fmt::Display for HttpRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.methods {
             None => f.write_str("*")?,
-            Some(methods) => f.write_str(
-                &methods
-                    .iter()
-                    .map(String::as_str)
-                    .collect::<Vec<_>>()
-                    .join(","),
-            )?,
+            Some(methods) => f.write_str(&methods.iter().map(String::as_str).collect::<Vec<_>>().join(","))?,
         }
         write!(f, " {}://{}", self.scheme.as_str(), self.host)?;
         match self.port {

@@ -35,11 +35,7 @@ pub(super) fn meet(a: &str, b: &str) -> Option<String> {
 
 /// [`matches`] for models: a pattern with a `/` says the provider too.
 pub(super) fn model_matches(pattern: &str, provider: &str, model: &str) -> bool {
-    if pattern.contains('/') {
-        matches(pattern, &format!("{provider}/{model}"))
-    } else {
-        matches(pattern, model)
-    }
+    if pattern.contains('/') { matches(pattern, &format!("{provider}/{model}")) } else { matches(pattern, model) }
 }
 
 /// [`covers`] for models. A pattern without a provider holds for every provider, so it covers one with a provider,
@@ -55,12 +51,8 @@ pub(super) fn model_covers(wide: &str, narrow: &str) -> bool {
 /// [`meet`] for models.
 pub(super) fn model_meet(a: &str, b: &str) -> Option<String> {
     match (a.split_once('/'), b.split_once('/')) {
-        (None, Some((provider, model))) => {
-            meet(a, model).map(|model| format!("{provider}/{model}"))
-        }
-        (Some((provider, model)), None) => {
-            meet(model, b).map(|model| format!("{provider}/{model}"))
-        }
+        (None, Some((provider, model))) => meet(a, model).map(|model| format!("{provider}/{model}")),
+        (Some((provider, model)), None) => meet(model, b).map(|model| format!("{provider}/{model}")),
         (Some(_), Some(_)) | (None, None) => meet(a, b),
     }
 }
@@ -85,13 +77,6 @@ pub(super) fn check(pattern: &str) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    let shown: String = pattern
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(80)
-        .collect();
-    Err(
-        Problem::new(Code::G002, format!("pattern `{shown}` {fault}"))
-            .help("write a name, or a prefix and one `*`"),
-    )
+    let shown: String = pattern.chars().filter(|c| !c.is_control()).take(80).collect();
+    Err(Problem::new(Code::G002, format!("pattern `{shown}` {fault}")).help("write a name, or a prefix and one `*`"))
 }

@@ -8,10 +8,7 @@ use proptest::sample::select;
 use super::*;
 
 fn pattern() -> impl Strategy<Value = String> {
-    select(vec![
-        "*", "a*", "a", "ab", "ab*", "b", "p/a", "p/*", "p/ab*", "q/a",
-    ])
-    .prop_map(str::to_owned)
+    select(vec!["*", "a*", "a", "ab", "ab*", "b", "p/a", "p/*", "p/ab*", "q/a"]).prop_map(str::to_owned)
 }
 
 fn rule() -> impl Strategy<Value = String> {
@@ -20,74 +17,39 @@ fn rule() -> impl Strategy<Value = String> {
     let host = select(vec!["*", "*.b.c", "a.b.c", "*.a.b.c", "127.0.0.1", "b.c"]);
     let port = select(vec!["", ":*", ":8080"]);
     let path = select(vec!["", "/*", "/v*", "/v1/*", "/v1/x", "/"]);
-    (methods, scheme, host, port, path)
-        .prop_map(|(m, s, h, p, path)| format!("{m} {s}://{h}{p}{path}"))
+    (methods, scheme, host, port, path).prop_map(|(m, s, h, p, path)| format!("{m} {s}://{h}{p}{path}"))
 }
 
 fn llm() -> impl Strategy<Value = LlmGrant> {
-    (
-        vec(pattern(), 0..3),
-        option::of(0_u32..3),
-        option::of(0_u8..3),
-    )
-        .prop_map(|(models, max_tokens_per_call, usd)| LlmGrant {
-            models,
-            max_tokens_per_call,
-            usd_per_execution: usd.map(f64::from),
-        })
+    (vec(pattern(), 0..3), option::of(0_u32..3), option::of(0_u8..3)).prop_map(|(models, max_tokens_per_call, usd)| {
+        LlmGrant { models, max_tokens_per_call, usd_per_execution: usd.map(f64::from) }
+    })
 }
 
 fn memory() -> impl Strategy<Value = MemoryGrant> {
-    (vec(pattern(), 0..3), vec(pattern(), 0..3))
-        .prop_map(|(read, write)| MemoryGrant { read, write })
+    (vec(pattern(), 0..3), vec(pattern(), 0..3)).prop_map(|(read, write)| MemoryGrant { read, write })
 }
 
 fn grant() -> impl Strategy<Value = Grant> {
-    let hosts = vec(
-        select(vec!["*", "*.b.c", "a.b.c", "b.c"]).prop_map(str::to_owned),
-        0..3,
-    );
-    let secrets = proptest::collection::btree_map(
-        select(vec!["K", "L"]).prop_map(str::to_owned),
-        hosts,
-        0..3,
-    );
+    let hosts = vec(select(vec!["*", "*.b.c", "a.b.c", "b.c"]).prop_map(str::to_owned), 0..3);
+    let secrets = proptest::collection::btree_map(select(vec!["K", "L"]).prop_map(str::to_owned), hosts, 0..3);
     let limits = (option::of(0_u32..3), option::of(0_u64..3));
-    (
-        option::of(llm()),
-        vec(rule(), 0..3),
-        option::of(memory()),
-        secrets,
-        vec(pattern(), 0..3),
-        any::<bool>(),
-        limits,
-    )
-        .prop_map(
-            |(llm, http, memory, secrets, tools, executions, (memory_mb, egress_bytes))| Grant {
-                llm,
-                http,
-                memory,
-                secrets,
-                tools,
-                executions,
-                limits: LimitSettings {
-                    memory_mb,
-                    egress_bytes,
-                    ..LimitSettings::default()
-                },
-            },
-        )
+    (option::of(llm()), vec(rule(), 0..3), option::of(memory()), secrets, vec(pattern(), 0..3), any::<bool>(), limits)
+        .prop_map(|(llm, http, memory, secrets, tools, executions, (memory_mb, egress_bytes))| Grant {
+            llm,
+            http,
+            memory,
+            secrets,
+            tools,
+            executions,
+            limits: LimitSettings { memory_mb, egress_bytes, ..LimitSettings::default() },
+        })
 }
 
 fn url() -> impl Strategy<Value = String> {
     let host = select(vec!["a.b.c", "x.a.b.c", "b.c", "127.0.0.1", "d"]);
     let path = select(vec!["", "/", "/v1/x", "/v1/y?q", "/v2", "/v1/%2e%2e/z"]);
-    (
-        select(vec!["http", "https"]),
-        host,
-        select(vec!["", ":8080", ":9"]),
-        path,
-    )
+    (select(vec!["http", "https"]), host, select(vec!["", ":8080", ":9"]), path)
         .prop_map(|(scheme, host, port, path)| format!("{scheme}://{host}{port}{path}"))
 }
 

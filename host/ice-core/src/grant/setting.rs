@@ -35,11 +35,9 @@ impl Grant {
         if let Some(name) = key.strip_prefix("secrets.") {
             next.set_secret(name, value)?;
         } else if let Some(limit) = key.strip_prefix("limits.") {
-            next.set_limit(limit, value)
-                .ok_or_else(|| refuse(key, value))??;
+            next.set_limit(limit, value).ok_or_else(|| refuse(key, value))??;
         } else {
-            next.set_member(key, value)
-                .ok_or_else(|| refuse(key, value))??;
+            next.set_member(key, value).ok_or_else(|| refuse(key, value))??;
         }
         *self = next;
         Ok(())
@@ -49,9 +47,7 @@ impl Grant {
     fn set_member(&mut self, key: &str, value: &str) -> Option<Result<(), Problem>> {
         Some(match key {
             "llm" => extend(&mut self.llm.get_or_insert_default().models, value),
-            "llm.max_tokens_per_call" => {
-                bound(key, value).map(|n| self.llm_mut().max_tokens_per_call = n)
-            }
+            "llm.max_tokens_per_call" => bound(key, value).map(|n| self.llm_mut().max_tokens_per_call = n),
             "llm.usd_per_execution" => bound::<f64>(key, value).and_then(|usd| match usd {
                 Some(usd) if !usd.is_finite() || usd < 0.0 => Err(refuse(key, value)),
                 usd => {
@@ -146,22 +142,16 @@ fn bound<T: std::str::FromStr>(key: &str, value: &str) -> Result<Option<T>, Prob
 }
 
 fn refuse(key: &str, value: &str) -> Problem {
-    let known = SETTINGS.iter().find(|(known, _)| {
-        *known == key || (*known == "secrets.NAME" && key.starts_with("secrets."))
-    });
+    let known =
+        SETTINGS.iter().find(|(known, _)| *known == key || (*known == "secrets.NAME" && key.starts_with("secrets.")));
     match known {
-        Some((key, form)) => {
-            Problem::new(Code::G002, format!("`{value}` is not a value for `{key}`"))
-                .help(format!("write `{key}={form}`"))
-        }
+        Some((key, form)) => Problem::new(Code::G002, format!("`{value}` is not a value for `{key}`"))
+            .help(format!("write `{key}={form}`")),
         None => Problem::new(Code::G002, format!("a grant has no `{key}`")).help(keys()),
     }
 }
 
 fn keys() -> String {
-    let all: Vec<String> = SETTINGS
-        .iter()
-        .map(|(key, form)| format!("`{key}={form}`"))
-        .collect();
+    let all: Vec<String> = SETTINGS.iter().map(|(key, form)| format!("`{key}={form}`")).collect();
     format!("write one of {}", all.join(", "))
 }

@@ -3,197 +3,50 @@
 use super::*;
 
 fn http(rules: &[&str]) -> Grant {
-    Grant {
-        http: rules.iter().map(|rule| (*rule).to_owned()).collect(),
-        ..Grant::default()
-    }
+    Grant { http: rules.iter().map(|rule| (*rule).to_owned()).collect(), ..Grant::default() }
 }
 
 #[test]
 fn http_rules_allow_what_they_spell_and_nothing_else() {
     let cases: &[(&str, &str, &str, bool)] = &[
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1/items?q=1",
-            true,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://API.example.com:443/v1/",
-            true,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "POST",
-            "https://api.example.com/v1/items",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "http://api.example.com/v1/items",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com:8443/v1/items",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1/../admin",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1/%2e%2e/admin",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1/..%2fadmin",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1/%252e%252e/admin",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1/..;/admin",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1/..\\admin",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com@evil.example/v1/x",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://evil.example/https://api.example.com/v1/x",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://evil.example\\@api.example.com/v1/x",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://evil.example#@api.example.com/v1/x",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com.evil.example/v1/x",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "//api.example.com/v1/x",
-            false,
-        ),
-        (
-            "GET https://api.example.com/v1/*",
-            "GET",
-            "https://api.example.com/v1/a b",
-            false,
-        ),
-        (
-            "https://api.example.com",
-            "DELETE",
-            "https://api.example.com/any%2fthing",
-            true,
-        ),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/items?q=1", true),
+        ("GET https://api.example.com/v1/*", "GET", "https://API.example.com:443/v1/", true),
+        ("GET https://api.example.com/v1/*", "POST", "https://api.example.com/v1/items", false),
+        ("GET https://api.example.com/v1/*", "GET", "http://api.example.com/v1/items", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com:8443/v1/items", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/../admin", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/%2e%2e/admin", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/..%2fadmin", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/%252e%252e/admin", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/..;/admin", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/..\\admin", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com@evil.example/v1/x", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://evil.example/https://api.example.com/v1/x", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://evil.example\\@api.example.com/v1/x", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://evil.example#@api.example.com/v1/x", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com.evil.example/v1/x", false),
+        ("GET https://api.example.com/v1/*", "GET", "//api.example.com/v1/x", false),
+        ("GET https://api.example.com/v1/*", "GET", "https://api.example.com/v1/a b", false),
+        ("https://api.example.com", "DELETE", "https://api.example.com/any%2fthing", true),
         ("api.example.com", "GET", "https://api.example.com/", true),
         ("api.example.com", "GET", "http://api.example.com/", false),
-        (
-            "GET,POST https://a.example/x",
-            "POST",
-            "https://a.example/x?y",
-            true,
-        ),
-        (
-            "GET,POST https://a.example/x",
-            "PUT",
-            "https://a.example/x",
-            false,
-        ),
-        (
-            "* https://*.example.com/*",
-            "GET",
-            "https://a.b.example.com/",
-            true,
-        ),
-        (
-            "* https://*.example.com/*",
-            "GET",
-            "https://example.com/",
-            false,
-        ),
-        (
-            "* https://*.example.com/*",
-            "GET",
-            "https://badexample.com/",
-            false,
-        ),
-        (
-            "* http://127.0.0.1:*/*",
-            "POST",
-            "http://127.0.0.1:40123/bin",
-            true,
-        ),
-        (
-            "* http://127.0.0.1:*/*",
-            "POST",
-            "http://127.0.0.2:40123/bin",
-            false,
-        ),
+        ("GET,POST https://a.example/x", "POST", "https://a.example/x?y", true),
+        ("GET,POST https://a.example/x", "PUT", "https://a.example/x", false),
+        ("* https://*.example.com/*", "GET", "https://a.b.example.com/", true),
+        ("* https://*.example.com/*", "GET", "https://example.com/", false),
+        ("* https://*.example.com/*", "GET", "https://badexample.com/", false),
+        ("* http://127.0.0.1:*/*", "POST", "http://127.0.0.1:40123/bin", true),
+        ("* http://127.0.0.1:*/*", "POST", "http://127.0.0.2:40123/bin", false),
         ("* http://127.0.0.1/*", "GET", "http://0127.0.0.1/", false),
-        (
-            "* http://[::1]:80/*",
-            "GET",
-            "http://[0:0:0:0:0:0:0:1]/x",
-            true,
-        ),
+        ("* http://[::1]:80/*", "GET", "http://[0:0:0:0:0:0:0:1]/x", true),
         ("* https://*/*", "GET", "https://anything.example/x", true),
         ("* https://*/*", "GET", "https:///x", false),
         ("* https://*/*", "GET", "ftp://anything.example/x", false),
         ("not a rule at all", "GET", "https://a.example/", false),
     ];
     for (rule, method, url, expected) in cases {
-        assert_eq!(
-            http(&[rule]).allows_http(method, url),
-            *expected,
-            "{rule} | {method} {url}"
-        );
+        assert_eq!(http(&[rule]).allows_http(method, url), *expected, "{rule} | {method} {url}");
     }
 }
 
@@ -201,15 +54,9 @@ fn http_rules_allow_what_they_spell_and_nothing_else() {
 fn http_rules_print_in_their_normal_form() {
     for (text, normal) in [
         ("api.example.com", "* https://api.example.com/*"),
-        (
-            "post,get https://A.example:443/x",
-            "GET,POST https://a.example/x",
-        ),
+        ("post,get https://A.example:443/x", "GET,POST https://a.example/x"),
         ("* http://[0:0::1]:8080", "* http://[::1]:8080/*"),
-        (
-            "GET https://*.a.example:*/v1*",
-            "GET https://*.a.example:*/v1*",
-        ),
+        ("GET https://*.a.example:*/v1*", "GET https://*.a.example:*/v1*"),
     ] {
         let rule = HttpRule::parse(text).unwrap();
         assert_eq!(rule.to_string(), normal);
@@ -256,11 +103,7 @@ fn models_scopes_tools_and_secrets() {
         ("", "default", true),
         ("openrouter", "anthropic/claude", false),
     ] {
-        assert_eq!(
-            grant.allows_model(provider, model),
-            expected,
-            "{provider}/{model}"
-        );
+        assert_eq!(grant.allows_model(provider, model), expected, "{provider}/{model}");
     }
     assert!(
         grant.allows_memory("anything", false)
@@ -268,16 +111,9 @@ fn models_scopes_tools_and_secrets() {
             && !grant.allows_memory("kb2", true)
     );
     assert!(grant.allows_tool("memory_write_tool") && !grant.allows_tool("http_get"));
-    assert!(
-        grant.allows_secret("TOKEN", "api.acme.example")
-            && !grant.allows_secret("TOKEN", "acme.example")
-    );
+    assert!(grant.allows_secret("TOKEN", "api.acme.example") && !grant.allows_secret("TOKEN", "acme.example"));
     assert!(!grant.allows_secret("OTHER", "api.acme.example") && grant.knows_secret("TOKEN"));
-    assert!(
-        grant.has(Capability::Llm)
-            && !grant.has(Capability::Http)
-            && Grant::default().has(Capability::Log)
-    );
+    assert!(grant.has(Capability::Llm) && !grant.has(Capability::Http) && Grant::default().has(Capability::Log));
     assert_eq!(grant.check(), []);
 }
 
@@ -298,11 +134,7 @@ fn a_bad_setting_changes_nothing_and_says_what_to_write() {
         "tools=a*b",
     ] {
         let problem = grant.set(setting).unwrap_err();
-        assert_eq!(
-            (problem.code, problem.help.is_some()),
-            (Code::G002, true),
-            "{setting}"
-        );
+        assert_eq!((problem.code, problem.help.is_some()), (Code::G002, true), "{setting}");
         assert_eq!(grant, Grant::default(), "{setting}");
     }
     for setting in [
@@ -316,10 +148,7 @@ fn a_bad_setting_changes_nothing_and_says_what_to_write() {
     }
     grant.set("limits.memory_mb=none").unwrap();
     grant.set("http=").unwrap();
-    assert_eq!(
-        (grant.limits.memory_mb, grant.http.len(), grant.executions),
-        (None, 0, true)
-    );
+    assert_eq!((grant.limits.memory_mb, grant.http.len(), grant.executions), (None, 0, true));
 }
 
 #[test]
@@ -356,8 +185,6 @@ fn what_widens_reads_like_the_settings_that_allow_it() {
 
 #[test]
 fn a_rule_of_two_methods_is_covered_by_two_rules() {
-    assert!(
-        http(&["GET https://a/*", "POST https://a/*"]).covers(&http(&["GET,POST https://a/x"]))
-    );
+    assert!(http(&["GET https://a/*", "POST https://a/*"]).covers(&http(&["GET,POST https://a/x"])));
     assert!(!http(&["GET https://a/*"]).covers(&http(&["* https://a/x"])));
 }

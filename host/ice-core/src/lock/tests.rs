@@ -14,11 +14,7 @@ fn package(name: &str, version: &str) -> LockedPackage {
         oci_digest: None,
         statement: Digest::of(b"S"),
         manifest: Digest::of(b"M"),
-        artifacts: vec![LockedArtifact {
-            name: "csv_reader".to_owned(),
-            digest: Digest::of(b"A"),
-            size: 8,
-        }],
+        artifacts: vec![LockedArtifact { name: "csv_reader".to_owned(), digest: Digest::of(b"A"), size: 8 }],
         signed_by: vec![Digest::of(b"K")],
         interface: Digest::of(b"I"),
         granted: vec!["http:GET https://a.example/\"x\"".to_owned()],
@@ -28,19 +24,11 @@ fn package(name: &str, version: &str) -> LockedPackage {
 
 #[test]
 fn a_lock_is_sorted_and_reads_back() {
-    let lock = Lock::new([
-        package("b/b", "2.0.0"),
-        package("a/a", "1.10.0"),
-        package("a/a", "1.9.0"),
-    ]);
+    let lock = Lock::new([package("b/b", "2.0.0"), package("a/a", "1.10.0"), package("a/a", "1.9.0")]);
     let text = lock.print();
     assert_eq!(Lock::parse(&text).unwrap(), lock);
     assert_eq!(Lock::parse(&text).unwrap().print(), text);
-    let versions: Vec<String> = lock
-        .packages()
-        .iter()
-        .map(|p| format!("{} {}", p.name, p.version))
-        .collect();
+    let versions: Vec<String> = lock.packages().iter().map(|p| format!("{} {}", p.name, p.version)).collect();
     assert_eq!(versions, ["a/a 1.9.0", "a/a 1.10.0", "b/b 2.0.0"]);
     expect![[r#"
         version = 1
@@ -65,26 +53,10 @@ fn a_lock_is_sorted_and_reads_back() {
 #[test]
 fn a_lock_that_cannot_be_read_says_where() {
     let problem = Lock::parse("version = 1\n[[package]]\nname = 3\n").unwrap_err();
-    assert_eq!(
-        (problem.code, problem.at.unwrap().line),
-        (Code::M007, Some(3))
-    );
-    assert!(
-        Lock::parse("version = 2\n")
-            .unwrap_err()
-            .message
-            .contains("version 2")
-    );
+    assert_eq!((problem.code, problem.at.unwrap().line), (Code::M007, Some(3)));
+    assert!(Lock::parse("version = 2\n").unwrap_err().message.contains("version 2"));
     assert_eq!(Lock::parse("version = 1\n").unwrap(), Lock::default());
     let text = Lock::new([package("a/a", "1.0.0")]).print();
-    assert_eq!(
-        Lock::parse(&text.replace("a/a", "A/a")).unwrap_err().code,
-        Code::T018
-    );
-    assert_eq!(
-        Lock::parse(&text.replace("size = 8", "size = 8, extra = 1"))
-            .unwrap_err()
-            .code,
-        Code::M007
-    );
+    assert_eq!(Lock::parse(&text.replace("a/a", "A/a")).unwrap_err().code, Code::T018);
+    assert_eq!(Lock::parse(&text.replace("size = 8", "size = 8, extra = 1")).unwrap_err().code, Code::M007);
 }

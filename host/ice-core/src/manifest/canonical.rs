@@ -18,8 +18,7 @@ pub const DEPTH_MAX: usize = 64;
 /// {"b":1.0,"a":"é"}  →  {"a":"é","b":1}
 /// ```
 pub fn canonical(value: &Value) -> Vec<u8> {
-    serde_json_canonicalizer::to_vec(value)
-        .expect("a JSON value has no map with other keys than strings")
+    serde_json_canonicalizer::to_vec(value).expect("a JSON value has no map with other keys than strings")
 }
 
 /// Reads JSON, refusing duplicate members and nesting beyond [`DEPTH_MAX`] (T007, M001).
@@ -28,15 +27,10 @@ pub fn parse_strict(bytes: &[u8]) -> Result<Value, Problem> {
         return Err(noncanonical("begins with a byte order mark"));
     }
     if depth(bytes) > DEPTH_MAX {
-        return Err(Problem::new(
-            Code::M001,
-            format!("the JSON is nested deeper than {DEPTH_MAX} levels"),
-        ));
+        return Err(Problem::new(Code::M001, format!("the JSON is nested deeper than {DEPTH_MAX} levels")));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let parsed = Strict
-        .deserialize(&mut reader)
-        .and_then(|value| reader.end().map(|()| value));
+    let parsed = Strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     parsed.map_err(|error| {
         let text = error.to_string();
         if text.starts_with(DUPLICATE) {
@@ -54,14 +48,8 @@ pub fn parse_canonical(bytes: &[u8]) -> Result<Value, Problem> {
     if expected == bytes {
         return Ok(value);
     }
-    let at = expected
-        .iter()
-        .zip(bytes)
-        .take_while(|(a, b)| a == b)
-        .count();
-    Err(noncanonical(&format!(
-        "differs from its canonical form at byte {at}"
-    )))
+    let at = expected.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+    Err(noncanonical(&format!("differs from its canonical form at byte {at}")))
 }
 
 fn noncanonical(how: &str) -> Problem {

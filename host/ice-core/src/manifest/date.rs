@@ -10,26 +10,15 @@ pub fn parse_date(text: &str) -> Option<UnixSeconds> {
     let bytes = text.as_bytes();
     let frame = |index: usize, expected: u8| bytes.get(index) == Some(&expected);
     let framed = bytes.len() == 20
-        && [
-            (4, b'-'),
-            (7, b'-'),
-            (10, b'T'),
-            (13, b':'),
-            (16, b':'),
-            (19, b'Z'),
-        ]
-        .iter()
-        .all(|(index, expected)| frame(*index, *expected));
+        && [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')]
+            .iter()
+            .all(|(index, expected)| frame(*index, *expected));
     if !framed {
         return None;
     }
     let number = |from: usize, to: usize| {
         let digits = text.get(from..to)?;
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| digits.parse::<u64>().ok())
-            .flatten()
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok()).flatten()
     };
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
@@ -39,9 +28,7 @@ pub fn parse_date(text: &str) -> Option<UnixSeconds> {
         && hour < 24
         && minute < 60
         && second < 60;
-    let days: u64 = (1970..year)
-        .map(|year| if is_leap(year) { 366 } else { 365 })
-        .sum::<u64>()
+    let days: u64 = (1970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum::<u64>()
         + (1..month).map(|month| days_in(year, month)).sum::<u64>()
         + day.saturating_sub(1);
     exists.then_some(((days * 24 + hour) * 60 + minute) * 60 + second)
@@ -61,10 +48,7 @@ pub fn print_date(moment: UnixSeconds) -> String {
         month += 1;
     }
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!(
-        "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
-        days + 1
-    )
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
 }
 
 fn is_leap(year: u64) -> bool {

@@ -18,10 +18,7 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     }
     let shown = super::text::printable(name);
     // A letter of another script may look like `a`; its number does not.
-    let foreign = name
-        .chars()
-        .find(|c| !c.is_ascii())
-        .map(|c| format!(", it holds U+{:04X}", u32::from(c)));
+    let foreign = name.chars().find(|c| !c.is_ascii()).map(|c| format!(", it holds U+{:04X}", u32::from(c)));
     Err(Problem::new(Code::T018, format!("`{shown}` is not a plugin name{}", foreign.unwrap_or_default()))
         .help("write `scope/name`; each part begins with `a-z` or `0-9` and goes on with `a-z`, `0-9`, `_`, `-`"))
 }
@@ -34,11 +31,7 @@ fn is_part(part: &str) -> bool {
 
 /// Puts `iceos/` before a name without a scope.
 pub fn qualified(name: &str) -> String {
-    if name.contains('/') {
-        name.to_owned()
-    } else {
-        format!("{DEFAULT_SCOPE}/{name}")
-    }
+    if name.contains('/') { name.to_owned() } else { format!("{DEFAULT_SCOPE}/{name}") }
 }
 
 /// The part after the `/`.
@@ -53,16 +46,11 @@ pub fn near_names<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> V
     for other in known.into_iter().filter(|other| *other != name) {
         if fold(name) == fold(other) {
             let message = format!("`{name}` reads the same as `{other}`, which exists");
-            problems.push(
-                Problem::new(Code::T027, message)
-                    .help("choose a name that differs by more than `-` and `_`"),
-            );
+            problems
+                .push(Problem::new(Code::T027, message).help("choose a name that differs by more than `-` and `_`"));
         } else if distance(&fold(name), &fold(other)) == 1 {
             let message = format!("`{name}` is one letter away from `{other}`, which exists");
-            problems.push(
-                Problem::new(Code::T028, message)
-                    .help("check that this is the one you mean, or rename it"),
-            );
+            problems.push(Problem::new(Code::T028, message).help("check that this is the one you mean, or rename it"));
         }
     }
     problems
@@ -74,10 +62,8 @@ fn fold(name: &str) -> String {
 
 /// The candidate closest to `word`, when it is close enough to be what was meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let (candidate, steps) = candidates
-        .into_iter()
-        .map(|candidate| (candidate, distance(word, candidate)))
-        .min_by_key(|(_, n)| *n)?;
+    let (candidate, steps) =
+        candidates.into_iter().map(|candidate| (candidate, distance(word, candidate))).min_by_key(|(_, n)| *n)?;
     (steps <= 1 + word.len() / 4).then_some(candidate)
 }
 

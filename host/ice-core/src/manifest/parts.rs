@@ -8,10 +8,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{
-    Component, CostEstimate, Dependency, Deprecation, FileEntry, IoSchema, Kind, Manifest,
-    NodeType, Source,
-};
+use super::{Component, CostEstimate, Dependency, Deprecation, FileEntry, IoSchema, Kind, Manifest, NodeType, Source};
 use super::{SCHEMA_VERSION, names, text};
 use crate::catalog::Effects;
 use crate::grant::{Capability, Grant};
@@ -95,9 +92,7 @@ impl PluginSettings {
     /// Reads `plugin.toml` (M002, M003); every unknown top-level key is named with the nearest known one.
     pub fn parse(toml: &str) -> Result<Self, Vec<Problem>> {
         let form = |error: &toml::de::Error| {
-            let line = error
-                .span()
-                .map(|span| toml[..span.start.min(toml.len())].matches('\n').count() + 1);
+            let line = error.span().map(|span| toml[..span.start.min(toml.len())].matches('\n').count() + 1);
             let mut problem = Problem::new(Code::M002, text::printable(error.message()));
             if let Some(line) = line {
                 problem.at.get_or_insert_default().line = u32::try_from(line).ok();
@@ -105,41 +100,24 @@ impl PluginSettings {
             problem
         };
         let table: toml::Table = toml.parse().map_err(|error| vec![form(&error)])?;
-        let unknown = table
-            .keys()
-            .filter(|key| !Self::KEYS.contains(&key.as_str()));
+        let unknown = table.keys().filter(|key| !Self::KEYS.contains(&key.as_str()));
         let mut problems: Vec<Problem> = unknown.map(|key| unknown_key(key, Self::KEYS)).collect();
         if problems.is_empty() {
             return toml::from_str(toml).map_err(|error| vec![form(&error)]);
         }
-        let known: toml::Table = table
-            .into_iter()
-            .filter(|(key, _)| Self::KEYS.contains(&key.as_str()))
-            .collect();
-        problems.extend(
-            known
-                .try_into::<Self>()
-                .err()
-                .map(|error| Problem::new(Code::M002, error.message())),
-        );
+        let known: toml::Table = table.into_iter().filter(|(key, _)| Self::KEYS.contains(&key.as_str())).collect();
+        problems.extend(known.try_into::<Self>().err().map(|error| Problem::new(Code::M002, error.message())));
         Err(problems)
     }
 }
 
 /// A key nobody knows, with the one that was probably meant.
-pub(crate) fn unknown_key<'a>(
-    key: &str,
-    known: impl IntoIterator<Item = &'a str> + Clone,
-) -> Problem {
+pub(crate) fn unknown_key<'a>(key: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Problem {
     let shown = text::printable(key);
-    let problem =
-        Problem::new(Code::M003, format!("there is no key `{shown}`")).pointer(format!("/{shown}"));
+    let problem = Problem::new(Code::M003, format!("there is no key `{shown}`")).pointer(format!("/{shown}"));
     match names::nearest(key, known.clone()) {
         Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-        None => problem.help(format!(
-            "the keys are {}",
-            known.into_iter().collect::<Vec<_>>().join(", ")
-        )),
+        None => problem.help(format!("the keys are {}", known.into_iter().collect::<Vec<_>>().join(", "))),
     }
 }
 
@@ -178,37 +156,23 @@ pub fn from_parts(
 ) -> Result<Manifest, Vec<Problem>> {
     let mut problems = import_problems(&settings.capabilities, parts);
     let named = |name: &str| parts.iter().any(|part| part.name == name);
-    for name in settings
-        .cost_estimate
-        .keys()
-        .chain(settings.deprecated.keys())
-        .filter(|name| !named(name))
-    {
-        let problem = Problem::new(
-            Code::M002,
-            format!("plugin.toml speaks of `{name}`, which the component does not export"),
-        );
-        problems.push(
-            match names::nearest(name, parts.iter().map(|part| part.name.as_str())) {
-                Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-                None => problem,
-            },
-        );
+    for name in settings.cost_estimate.keys().chain(settings.deprecated.keys()).filter(|name| !named(name)) {
+        let problem =
+            Problem::new(Code::M002, format!("plugin.toml speaks of `{name}`, which the component does not export"));
+        problems.push(match names::nearest(name, parts.iter().map(|part| part.name.as_str())) {
+            Some(meant) => problem.help(format!("did you mean `{meant}`?")),
+            None => problem,
+        });
     }
-    let mut components: Vec<Component> =
-        parts.iter().map(|part| component(settings, part)).collect();
-    components
-        .sort_by(|a, b| (a.node_type.as_str(), &a.name).cmp(&(b.node_type.as_str(), &b.name)));
+    let mut components: Vec<Component> = parts.iter().map(|part| component(settings, part)).collect();
+    components.sort_by(|a, b| (a.node_type.as_str(), &a.name).cmp(&(b.node_type.as_str(), &b.name)));
     let manifest = Manifest {
         schema_version: SCHEMA_VERSION.to_owned(),
         kind: settings.kind,
         name: settings.name.clone(),
         version: settings.version.clone(),
         sequence: settings.sequence,
-        created: settings
-            .created
-            .clone()
-            .unwrap_or_else(|| created.to_owned()),
+        created: settings.created.clone().unwrap_or_else(|| created.to_owned()),
         expires: settings.expires.clone(),
         description: settings.description.clone(),
         license: settings.license.clone(),
@@ -221,11 +185,7 @@ pub fn from_parts(
         extra: Map::new(),
     };
     problems.extend(manifest.check());
-    if problems.is_empty() {
-        Ok(manifest)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(manifest) } else { Err(problems) }
 }
 
 fn component(settings: &PluginSettings, part: &ExportedPart) -> Component {
@@ -234,10 +194,7 @@ fn component(settings: &PluginSettings, part: &ExportedPart) -> Component {
         NodeType::Agent => (TASKS_INTERFACE, "ice:plugin/agent@0.1.0"),
         NodeType::Workflow => (BLUEPRINTS_INTERFACE, "ice:plugin/bundle@0.1.0"),
     };
-    let pure = part
-        .imports
-        .iter()
-        .all(|capability| *capability == Capability::Log);
+    let pure = part.imports.iter().all(|capability| *capability == Capability::Log);
     let callable = part.node_type != NodeType::Workflow;
     Component {
         node_type: part.node_type,
@@ -247,17 +204,9 @@ fn component(settings: &PluginSettings, part: &ExportedPart) -> Component {
         artifact: part.artifact,
         size: part.size,
         world: Some(world.to_owned()),
-        schema: callable.then(|| IoSchema {
-            input: part.input_schema.clone(),
-            output: part.output_schema.clone(),
-        }),
-        capabilities: (settings.capabilities != Grant::default())
-            .then(|| settings.capabilities.clone()),
-        effects: callable.then_some(if pure {
-            Effects::None
-        } else {
-            Effects::External
-        }),
+        schema: callable.then(|| IoSchema { input: part.input_schema.clone(), output: part.output_schema.clone() }),
+        capabilities: (settings.capabilities != Grant::default()).then(|| settings.capabilities.clone()),
+        effects: callable.then_some(if pure { Effects::None } else { Effects::External }),
         entrypoint: part.entrypoint,
         cost_estimate: settings.cost_estimate.get(&part.name).copied(),
         tags: part.tags.clone(),
@@ -270,29 +219,16 @@ fn component(settings: &PluginSettings, part: &ExportedPart) -> Component {
 
 /// The bounds must name exactly what is imported: more would be granted for nothing, less would fail at run time.
 fn import_problems(declared: &Grant, parts: &[ExportedPart]) -> Vec<Problem> {
-    let mut imported: BTreeSet<Capability> = parts
-        .iter()
-        .flat_map(|part| part.imports.iter().copied())
-        .collect();
+    let mut imported: BTreeSet<Capability> = parts.iter().flat_map(|part| part.imports.iter().copied()).collect();
     imported.insert(Capability::Log);
     let declared = declared.capabilities();
     let missing = imported.difference(&declared).map(|capability| {
-        Problem::new(
-            Code::T015,
-            format!("the component imports `{capability}`, plugin.toml does not bound it"),
-        )
-        .help(format!(
-            "add a `{capability}` entry to `[capabilities]` in plugin.toml, or stop using it"
-        ))
+        Problem::new(Code::T015, format!("the component imports `{capability}`, plugin.toml does not bound it"))
+            .help(format!("add a `{capability}` entry to `[capabilities]` in plugin.toml, or stop using it"))
     });
     let idle = declared.difference(&imported).map(|capability| {
-        Problem::new(
-            Code::T015,
-            format!("plugin.toml asks for `{capability}`, the component does not import it"),
-        )
-        .help(format!(
-            "remove `{capability}` from `[capabilities]` in plugin.toml"
-        ))
+        Problem::new(Code::T015, format!("plugin.toml asks for `{capability}`, the component does not import it"))
+            .help(format!("remove `{capability}` from `[capabilities]` in plugin.toml"))
     });
     missing.chain(idle).collect()
 }

@@ -43,14 +43,11 @@ pub fn hidden(text: &str) -> Option<(char, &'static str)> {
     let mut before = None;
     for character in text.chars() {
         let point = u32::from(character);
-        let range = HIDDEN
-            .iter()
-            .find(|(first, last, _)| (*first..=*last).contains(&point));
+        let range = HIDDEN.iter().find(|(first, last, _)| (*first..=*last).contains(&point));
         if let Some((_, _, reason)) = range {
             return Some((character, reason));
         }
-        let alone =
-            before.is_none_or(|before: char| before == EMOJI_SELECTOR || before.is_whitespace());
+        let alone = before.is_none_or(|before: char| before == EMOJI_SELECTOR || before.is_whitespace());
         if character == EMOJI_SELECTOR && alone {
             return Some((character, "a variation selector"));
         }
@@ -93,17 +90,12 @@ fn walk(value: &Value, pointer: &mut String, problems: &mut Vec<Problem>) {
 fn check(text: &str, pointer: &str, problems: &mut Vec<Problem>) {
     if let Some((character, reason)) = hidden(text) {
         let message = format!("the text holds {reason}, U+{:04X}", u32::from(character));
-        problems.push(
-            Problem::new(Code::T016, message)
-                .pointer(pointer)
-                .help("remove it; plain text needs none"),
-        );
+        problems.push(Problem::new(Code::T016, message).pointer(pointer).help("remove it; plain text needs none"));
     }
 }
 
 /// `text` without what must not be printed, at most 120 characters: foreign text on its way into a message.
 pub fn printable(text: &str) -> String {
-    let visible =
-        |c: &char| hidden(c.encode_utf8(&mut [0; 4])).is_none() && *c != '\n' && *c != '\t';
+    let visible = |c: &char| hidden(c.encode_utf8(&mut [0; 4])).is_none() && *c != '\n' && *c != '\t';
     text.chars().filter(visible).take(120).collect()
 }

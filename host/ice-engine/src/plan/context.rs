@@ -236,6 +236,9 @@ impl<'a> PlanContext<'a> {
         if name == INPUTS {
             return Some(Source::Inputs);
         }
+        if name == EXECUTION && !self.declared_inputs().iter().any(|input| input == EXECUTION) {
+            return Some(Source::Execution);
+        }
         self.may_be_given(name).then(|| Source::Input(name.to_owned()))
     }
 
@@ -290,6 +293,11 @@ impl<'a> PlanContext<'a> {
     /// Follows a path into what a source is known to give; reports a part that cannot exist. `None` is "not known".
     pub(super) fn known(&mut self, source: &Source, path: &[String], pointer: &str) -> Option<Value> {
         let (mut schema, whose) = match source {
+            Source::Execution => {
+                let fields = json!({ "id": { "type": "string" } });
+                let schema = json!({ "type": "object", "properties": fields, "additionalProperties": false });
+                (schema, Some("the execution".to_owned()))
+            }
             Source::Inputs => (self.inputs.schema.clone()?, None),
             Source::Input(name) => match property(self.inputs.schema.as_ref()?, name) {
                 Property::Known(schema) => (schema, Some(format!("the input `{name}`"))),
@@ -370,6 +378,9 @@ impl<'a> PlanContext<'a> {
         }
     }
 }
+
+/// The root name of the execution itself.
+const EXECUTION: &str = "execution";
 
 /// The root name of the execution's inputs.
 pub(super) const INPUTS: &str = "inputs";

@@ -135,7 +135,7 @@ impl PlanContext<'_> {
                         asked[target] = index;
                         needed.push(target);
                     }
-                    None => self.outer_dependency(doc, position, id, by_id),
+                    None => self.outer_dependency(docs, doc, position, id),
                 }
             }
             edges.push(needed);
@@ -144,7 +144,7 @@ impl PlanContext<'_> {
     }
 
     /// A nested node may name a node outside that is done anyway; every other unknown id is a problem.
-    fn outer_dependency(&mut self, doc: &NodeDoc, position: usize, id: &str, by_id: &HashMap<String, usize>) {
+    fn outer_dependency(&mut self, docs: &[NodeDoc], doc: &NodeDoc, position: usize, id: &str) {
         let pointer = format!("{}/dependencies/{position}", doc.pointer);
         let outer = self.levels.iter_mut().rev().find(|level| level.links.by_id.contains_key(id));
         if let Some(level) = outer {
@@ -155,7 +155,7 @@ impl PlanContext<'_> {
             return;
         }
         let message = format!("`{}` depends on `{id}`, which does not exist", doc.id);
-        let help = did_you_mean(id, by_id.keys().map(String::as_str).filter(|known| *known != doc.id));
+        let help = did_you_mean(id, docs.iter().map(|known| known.id.as_str()).filter(|known| *known != doc.id));
         self.problem(Code::B012, &pointer, message, help.unwrap_or_default());
     }
 

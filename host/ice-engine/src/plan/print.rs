@@ -113,6 +113,7 @@ fn origin(origin: &Origin, graphs: &[&Graph]) -> String {
 fn source(from: &Source, graphs: &[&Graph]) -> String {
     let outwards = |up: usize| "^".repeat(up);
     match from {
+        Source::Execution => "the execution".into(),
         Source::Inputs => "all inputs".into(),
         Source::Input(name) => format!("input {name}"),
         Source::Node { up, index } => {

@@ -1,6 +1,6 @@
 //! Checks nodes that do not run in the usual order: those that take a failed node's place, and those at the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ice_core::blueprint::NodeDoc;
 use ice_core::problem::Code;
@@ -13,7 +13,7 @@ impl PlanContext<'_> {
     /// Resolves `fallback` of each node. A stand-in stands in for one node, and can run when that node failed.
     pub(super) fn stand_ins(&mut self, docs: &[NodeDoc], level: &Level) -> Vec<Option<usize>> {
         let mut fallbacks = vec![None; docs.len()];
-        let mut stands_for: HashMap<usize, usize> = HashMap::new();
+        let mut stands_for: BTreeMap<usize, usize> = BTreeMap::new();
         for (index, doc) in docs.iter().enumerate() {
             let Some(id) = &doc.fallback else { continue };
             let pointer = format!("{}/fallback", doc.pointer);

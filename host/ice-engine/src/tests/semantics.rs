@@ -80,14 +80,10 @@ async fn a_failed_node_skips_its_dependents_and_is_named() {
 #[tokio::test(start_paused = true)]
 async fn when_no_output_can_be_made_the_execution_failed() {
     let world = World::new(script());
-    let blueprint = "
-        nodes:
-          - {id: bad, type: tool, tool_name: fail}
-        outputs: {x: '{{ bad.x }}'}
-        ";
-    let ran = world.run(blueprint, json!({})).await;
+    let blueprint = "nodes: [{id: bad, type: tool, tool_name: fail}], outputs: {x: '{{ bad.x }}'}";
+    let ran = world.run(&format!("{{{blueprint}}}"), json!({})).await;
     assert_eq!((ran.ending.status, &ran.ending.outputs), (FinalStatus::Failed, &Value::Null));
-    let ran = world.run(&format!("failure_policy: always{blueprint}"), json!({})).await;
+    let ran = world.run(&format!("{{failure_policy: always, {blueprint}}}"), json!({})).await;
     assert_eq!(ran.ending.status, FinalStatus::CompletedWithErrors);
 }
 

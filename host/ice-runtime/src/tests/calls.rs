@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ice_core::catalog::CallKind;
+use ice_core::catalog::{BundleEntry, CallKind, Catalog};
 use ice_core::grant::LimitSettings;
 use ice_core::id::Digest;
 use ice_core::ports::{Components as _, Retry};
@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::fakes::FakeScope;
 use super::{Bench, call, guests};
-use crate::RuntimeOptions;
+use crate::bundle::{BlueprintSource, BundleSource};
+use crate::{Description, RuntimeOptions};
 
 #[tokio::test]
 async fn a_call_answers_with_the_guests_json_and_a_receipt() {
@@ -204,4 +205,35 @@ async fn bytes_that_the_store_does_not_vouch_for_never_run() {
     let failure = bench.ask(json!({})).await.result.unwrap_err();
     assert_eq!(failure.problem.message, "the stored bytes are not those of the digest");
     assert_eq!(bench.runtime.cache_counts().compiled, 0);
+}
+
+#[tokio::test]
+async fn a_blueprint_of_an_installed_bundle_is_read_from_its_component() {
+    let document = json!({ "nodes": [{ "id": "a", "type": "tool" }] });
+    let source = BlueprintSource {
+        name: "rag_chat".into(),
+        description: "answers".into(),
+        entrypoint: true,
+        document: document.clone(),
+    };
+    let bundle = crate::bundle::encode(&BundleSource { entries: vec![source] }).unwrap();
+    let bench = Bench::kit(&guests::echo());
+    let artifact = bench.world.publish(&bundle);
+    let entry = |name: &str| BundleEntry {
+        name: name.into(),
+        description: String::new(),
+        plugin: "test/chatkit".into(),
+        artifact,
+        entrypoint: true,
+    };
+    let names = ["chatkit.rag_chat", "chatkit.gone"];
+    let blueprints = names.map(|name| (name.to_owned(), Arc::new(entry(name)))).into();
+    bench.runtime.set_catalog(Arc::new(Catalog { blueprints, ..Catalog::default() }));
+
+    assert_eq!(bench.runtime.blueprint("chatkit.rag_chat").await.unwrap(), document);
+    for missing in ["chatkit.gone", "chatkit.never"] {
+        assert_eq!(bench.runtime.blueprint(missing).await.unwrap_err().problem.code, Code::X034, "{missing}");
+    }
+    let description = bench.runtime.describe(&bundle).await.unwrap();
+    assert!(matches!(description, Description::Bundle(entries) if entries[0].name == "rag_chat"));
 }

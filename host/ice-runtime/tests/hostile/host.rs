@@ -81,7 +81,8 @@ pub(crate) static HOST: LazyLock<Host> = LazyLock::new(|| {
     let outside = Arc::new(Outside::default());
     let runtime = {
         let _inside = tokio.enter();
-        let options = RuntimeOptions { cache_dir: None, limits: HostLimits { tool: LIMITS, agent: LIMITS } };
+        let limits = HostLimits { tool: LIMITS, agent: LIMITS, describe: LIMITS };
+        let options = RuntimeOptions { cache_dir: None, limits };
         let ports = RuntimePorts {
             artifacts: outside.clone(),
             llm: outside.clone(),

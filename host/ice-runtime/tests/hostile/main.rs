@@ -1,5 +1,6 @@
 //! A test for each guest under `plugins/hostile`: the host stops it with the right code, says which limit it was, and
 //! its neighbours never notice.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod host;
 
@@ -45,7 +46,7 @@ fn ends_with(guest: &str, input: Value, code: Code, words: &str) -> Seen {
     assert_eq!(problem.code, code, "{problem}");
     assert!(problem.message.contains(words), "{problem}");
     let subject = problem.at.as_ref().and_then(|at| at.subject.as_deref()).unwrap_or_default();
-    assert!(subject.contains(&format!("plugin `hostile/{guest}`")), "{problem}");
+    assert!(subject.contains(&format!("`hostile/{guest}`")), "{problem}");
     assert!(problem.to_string().len() < 16 << 10, "a guest decides how long its problem is");
     seen
 }
@@ -60,8 +61,8 @@ fn spin() {
 #[test]
 fn spin_in_describe() {
     let failure = HOST.describe("spin_in_describe");
-    assert!(matches!(failure.problem.code, Code::G010 | Code::G011), "{failure}");
-    assert!(failure.problem.message.contains("5s"), "{failure}");
+    assert_eq!(failure.problem.code, Code::G011, "{failure}");
+    assert!(failure.problem.message.contains("200ms of processor time"), "{failure}");
 }
 
 #[test]

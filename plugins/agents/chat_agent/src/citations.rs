@@ -27,9 +27,7 @@ fn locate(draft: &DraftCitation, passages: &[&Passage]) -> Option<Citation> {
         chunk: passage.number("chunk", passage.chunk).unwrap_or(0),
         start: origin + range.start as u64,
         end: origin + range.end as u64,
-        line: passage
-            .number("line", passage.line)
-            .map(|line| line + lines_before),
+        line: passage.number("line", passage.line).map(|line| line + lines_before),
         quote: passage.text[range].to_owned(),
     })
 }

@@ -3,8 +3,8 @@
 //! A citation is only returned when its quote stands in the passage, byte for byte of the original text. Searching is
 //! the caller's business: a blueprint puts memory_search_tool before this agent.
 //!
-//! One file each: the task and the answer ([`task`]), which passages have anything to do with the question
-//! ([`relevance`]), and the citations that hold ([`citations`]).
+//! One file each: the task and the answer (`task`), which passages have anything to do with the question
+//! (`relevance`), and the citations that hold (`citations`).
 
 mod citations;
 mod relevance;
@@ -49,18 +49,11 @@ pub(crate) fn chat_agent(input: Task) -> Result<Answer, AgentError> {
     let citations = citations::check(&draft.citations, &passages);
     let dropped = draft.citations.len() - citations.len();
     if dropped > 0 {
-        log::warn(&format!(
-            "{dropped} of {} quotes do not stand in their passage",
-            draft.citations.len()
-        ));
+        log::warn(&format!("{dropped} of {} quotes do not stand in their passage", draft.citations.len()));
     }
     Ok(Answer {
         grounded: !citations.is_empty(),
-        answer: if draft.answer.trim().is_empty() {
-            NOT_THERE.to_owned()
-        } else {
-            draft.answer
-        },
+        answer: if draft.answer.trim().is_empty() { NOT_THERE.to_owned() } else { draft.answer },
         citations,
         dropped_citations: dropped,
         offline: reply.offline,
@@ -81,18 +74,9 @@ fn choose<'a>(task: &'a Task, before: Option<&str>) -> Vec<&'a Passage> {
         _ => true,
     };
     // A search by keyword finds something for every common word; a search by meaning knows better than words do.
-    let related = |passage: &&Passage| {
-        passage.source.as_deref() != Some("keyword") || asked.meet(&passage.text)
-    };
-    let passages = task
-        .passages
-        .iter()
-        .filter(|passage| !passage.text.trim().is_empty());
-    passages
-        .filter(scored)
-        .filter(related)
-        .take_while(fits)
-        .collect()
+    let related = |passage: &&Passage| passage.source.as_deref() != Some("keyword") || asked.meet(&passage.text);
+    let passages = task.passages.iter().filter(|passage| !passage.text.trim().is_empty());
+    passages.filter(scored).filter(related).take_while(fits).collect()
 }
 
 fn request(task: &Task, passages: &[&Passage], before: Option<&str>) -> Request {
@@ -113,9 +97,7 @@ fn request(task: &Task, passages: &[&Passage], before: Option<&str>) -> Request 
             text: &passage.text,
         })
         .collect();
-    let mut request = request
-        .user(prompt::passages_and_question(&blocks, &task.query, before))
-        .output::<Draft>();
+    let mut request = request.user(prompt::passages_and_question(&blocks, &task.query, before)).output::<Draft>();
     request.max_tokens = Some(task.max_tokens.unwrap_or(MAX_TOKENS));
     request.temperature = Some(0.0);
     request

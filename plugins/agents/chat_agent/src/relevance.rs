@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 /// Words of English questions that are in every text. In another language nothing is taken out, and more passes.
 const COMMON: &[&str] = &[
-    "a", "about", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "could", "did",
-    "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "is", "it", "its",
-    "many", "me", "much", "my", "no", "not", "of", "on", "or", "so", "tell", "than", "that", "the",
-    "their", "them", "then", "there", "they", "this", "to", "was", "we", "were", "what", "when",
-    "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your",
+    "a", "about", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "could", "did", "do", "does", "for",
+    "from", "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "many", "me", "much", "my", "no", "not",
+    "of", "on", "or", "so", "tell", "than", "that", "the", "their", "them", "then", "there", "they", "this", "to",
+    "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would",
+    "you", "your",
 ];
 /// `cost` and `costs`, `visit` and `visiting`: words that begin alike and differ by at most this many letters.
 const ENDING_CHARS_MAX: usize = 3;
@@ -23,36 +23,22 @@ impl Words {
     /// The words of all texts together.
     pub(crate) fn of(texts: &[&str]) -> Self {
         let words = texts.iter().flat_map(|text| split(text));
-        Self(
-            words
-                .filter(|word| !COMMON.contains(&word.as_str()))
-                .collect(),
-        )
+        Self(words.filter(|word| !COMMON.contains(&word.as_str())).collect())
     }
 
     /// Whether one of the words stands in `text`, in this or a similar form. True when there is no word to look for.
     pub(crate) fn meet(&self, text: &str) -> bool {
-        self.0.is_empty()
-            || split(text)
-                .iter()
-                .any(|have| self.0.iter().any(|want| alike(want, have)))
+        self.0.is_empty() || split(text).iter().any(|have| self.0.iter().any(|want| alike(want, have)))
     }
 }
 
 /// Words in lower case. Where a script writes no spaces, every pair of characters counts as a word.
 fn split(text: &str) -> Vec<String> {
     let mut words = Vec::new();
-    for word in text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-    {
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         let letters: Vec<char> = word.chars().flat_map(char::to_lowercase).collect();
         if letters.iter().any(|&letter| is_unspaced(letter)) {
-            words.extend(
-                letters
-                    .windows(2)
-                    .map(|pair| pair.iter().collect::<String>()),
-            );
+            words.extend(letters.windows(2).map(|pair| pair.iter().collect::<String>()));
         } else {
             words.push(letters.into_iter().collect());
         }
@@ -67,11 +53,7 @@ fn is_unspaced(letter: char) -> bool {
 
 fn alike(a: &str, b: &str) -> bool {
     let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    let common = short
-        .chars()
-        .zip(long.chars())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let common = short.chars().zip(long.chars()).take_while(|(a, b)| a == b).count();
     let (short, long) = (short.chars().count(), long.chars().count());
     a == b || (common >= STEM_CHARS_MIN && common + 1 >= short && long - common <= ENDING_CHARS_MAX)
 }
@@ -88,10 +70,7 @@ mod tests {
         assert!(!words.meet("How the tower was built, and what it does."));
         assert!(!words.meet("a coast and its rocks"));
         assert!(Words::of(&["When may I visit?"]).meet("Visiting hours"));
-        assert!(
-            Words::of(&["and why is it?"]).meet("anything"),
-            "no word to look for"
-        );
+        assert!(Words::of(&["and why is it?"]).meet("anything"), "no word to look for");
     }
 
     #[test]

@@ -63,17 +63,8 @@ pub(crate) struct Passage {
 impl Passage {
     /// The document, by the best name there is.
     pub(crate) fn file(&self) -> String {
-        let names = [
-            self.file.as_deref(),
-            self.metadata.get("file").and_then(Value::as_str),
-            self.key.as_deref(),
-        ];
-        names
-            .into_iter()
-            .flatten()
-            .find(|name| !name.is_empty())
-            .unwrap_or("passage")
-            .to_owned()
+        let names = [self.file.as_deref(), self.metadata.get("file").and_then(Value::as_str), self.key.as_deref()];
+        names.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("passage").to_owned()
     }
 
     /// A number that stands beside the text, or inside the metadata.
@@ -116,33 +107,18 @@ impl Turn {
     /// What the person asked in this turn.
     pub(crate) fn question(&self) -> Option<&str> {
         match self {
-            Self::Message {
-                role: Speaker::User,
-                content,
-            } => Some(content),
-            Self::Message {
-                role: Speaker::Assistant,
-                ..
-            } => None,
+            Self::Message { role: Speaker::User, content } => Some(content),
+            Self::Message { role: Speaker::Assistant, .. } => None,
             Self::Exchange { question, .. } => Some(question),
         }
     }
 
     pub(crate) fn messages(&self) -> Vec<Message> {
         match self {
-            Self::Message {
-                role: Speaker::User,
-                content,
-            } => vec![Message::new(Role::User, content)],
-            Self::Message {
-                role: Speaker::Assistant,
-                content,
-            } => vec![Message::new(Role::Assistant, content)],
+            Self::Message { role: Speaker::User, content } => vec![Message::new(Role::User, content)],
+            Self::Message { role: Speaker::Assistant, content } => vec![Message::new(Role::Assistant, content)],
             Self::Exchange { question, answer } => {
-                vec![
-                    Message::new(Role::User, question),
-                    Message::new(Role::Assistant, answer),
-                ]
+                vec![Message::new(Role::User, question), Message::new(Role::Assistant, answer)]
             }
         }
     }

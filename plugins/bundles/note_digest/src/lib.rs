@@ -9,9 +9,7 @@ ice_sdk::bundle!(digest);
 const SIDE_BY_SIDE: u32 = 4;
 
 fn digest() -> BlueprintBuilder {
-    let shorten = NodeBuilder::tool("one", "writer_tool")
-        .arg("notes", "{{ note }}")
-        .arg("style", "{{ inputs.style }}");
+    let shorten = NodeBuilder::tool("one", "writer_tool").arg("notes", "{{ note }}").arg("style", "{{ inputs.style }}");
     BlueprintBuilder::new("note_digest.digest")
         .description("Shortens every note and puts them together.")
         .input(
@@ -37,14 +35,7 @@ mod tests {
     #[test]
     fn the_bundle_lists_and_returns_its_blueprint() {
         let listed = BUNDLE.list();
-        assert_eq!(
-            listed,
-            [(
-                "digest".to_owned(),
-                "Shortens every note and puts them together.".to_owned(),
-                true
-            )]
-        );
+        assert_eq!(listed, [("digest".to_owned(), "Shortens every note and puts them together.".to_owned(), true)]);
         let text = BUNDLE.get("digest").unwrap().unwrap();
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document["id"], "note_digest.digest");

@@ -33,36 +33,22 @@ pub fn aggregator_concat(
     as_json_array: bool,
 ) -> Result<Concatenated, ToolError> {
     let values = match key.as_deref().filter(|key| !key.is_empty()) {
-        Some(key) => inputs
-            .iter()
-            .enumerate()
-            .map(|(at, value)| pick(at, value, key))
-            .collect::<Result<_, _>>()?,
+        Some(key) => inputs.iter().enumerate().map(|(at, value)| pick(at, value, key)).collect::<Result<_, _>>()?,
         None => inputs,
     };
     if as_json_array {
-        return Ok(Concatenated {
-            text: None,
-            items: Some(values),
-        });
+        return Ok(Concatenated { text: None, items: Some(values) });
     }
-    let texts: Vec<String> = values
-        .into_iter()
-        .filter(|value| !value.is_null())
-        .map(text)
-        .collect();
-    Ok(Concatenated {
-        text: Some(texts.join(&sep)),
-        items: None,
-    })
+    let texts: Vec<String> = values.into_iter().filter(|value| !value.is_null()).map(text).collect();
+    Ok(Concatenated { text: Some(texts.join(&sep)), items: None })
 }
 
 fn pick(at: usize, value: &Value, path: &str) -> Result<Value, ToolError> {
     let mut found = value;
     for name in path.split('.') {
-        found = found.get(name).ok_or_else(|| {
-            ToolError::invalid(format!("inputs[{at}]"), format!("has no field `{path}`"))
-        })?;
+        found = found
+            .get(name)
+            .ok_or_else(|| ToolError::invalid(format!("inputs[{at}]"), format!("has no field `{path}`")))?;
     }
     Ok(found.clone())
 }
@@ -86,24 +72,15 @@ mod tests {
 
     #[test]
     fn values_are_joined_with_the_separator() {
-        assert_eq!(
-            call(json!({ "inputs": ["a", 1, null, {"b": 2}] })),
-            Ok(json!({ "text": "a\n1\n{\"b\":2}" }))
-        );
-        assert_eq!(
-            call(json!({ "inputs": ["a", "b"], "sep": ", " })),
-            Ok(json!({ "text": "a, b" }))
-        );
+        assert_eq!(call(json!({ "inputs": ["a", 1, null, {"b": 2}] })), Ok(json!({ "text": "a\n1\n{\"b\":2}" })));
+        assert_eq!(call(json!({ "inputs": ["a", "b"], "sep": ", " })), Ok(json!({ "text": "a, b" })));
         assert_eq!(call(json!({ "inputs": [] })), Ok(json!({ "text": "" })));
     }
 
     #[test]
     fn a_key_picks_a_field_by_path() {
         let inputs = json!([{ "post": { "title": "x" } }, { "post": { "title": "y" } }]);
-        assert_eq!(
-            call(json!({ "inputs": inputs, "key": "post.title", "sep": "+" })),
-            Ok(json!({ "text": "x+y" }))
-        );
+        assert_eq!(call(json!({ "inputs": inputs, "key": "post.title", "sep": "+" })), Ok(json!({ "text": "x+y" })));
         let error = call(json!({ "inputs": [{ "a": 1 }, { "b": 1 }], "key": "a" })).unwrap_err();
         assert_eq!(error.to_string(), "inputs[1]: has no field `a`");
     }

@@ -69,12 +69,7 @@ struct Copy {
 /// Writes title, description and bullet points of a listing: from its fields, or by a model when one is named.
 #[tool(tags("commerce", "listing"))]
 pub(crate) fn listing_writer(input: Writing) -> Result<Written, ToolError> {
-    let Writing {
-        listing,
-        price,
-        currency,
-        model,
-    } = input;
+    let Writing { listing, price, currency, model } = input;
     let price = at_least_zero("price", price)?;
     let mut copy = from_fields(&listing, price, &currency)?;
     let mut written_by = None;
@@ -113,11 +108,7 @@ fn from_fields(listing: &Listing, price: f64, currency: &str) -> Result<Copy, To
     let name = listing.called()?;
     let condition = listing.condition()?;
     let age = age(listing.months()?);
-    let category = listing
-        .category
-        .as_deref()
-        .map(str::trim)
-        .filter(|text| !text.is_empty());
+    let category = listing.category.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let title = format!("{name} – {}", condition.word().replace('_', " "));
     let mut description = format!("{name}, {}.", condition.phrase());
     if let Some(age) = &age {
@@ -128,11 +119,7 @@ fn from_fields(listing: &Listing, price: f64, currency: &str) -> Result<Copy, To
     bullet_points.extend(age.map(|age| format!("Age: {age}")));
     bullet_points.extend(category.map(|category| format!("Category: {category}")));
     bullet_points.push(format!("Price: {price:.2} {currency}"));
-    Ok(Copy {
-        title,
-        description,
-        bullet_points,
-    })
+    Ok(Copy { title, description, bullet_points })
 }
 
 /// `3 years`, `1 year 6 months`, `8 months`; nothing when it is not known or new.
@@ -143,29 +130,20 @@ fn age(months: f64) -> Option<String> {
         1 => Some(format!("1 {word}")),
         number => Some(format!("{number} {word}s")),
     };
-    let parts: Vec<String> = [count(months / 12, "year"), count(months % 12, "month")]
-        .into_iter()
-        .flatten()
-        .collect();
+    let parts: Vec<String> = [count(months / 12, "year"), count(months % 12, "month")].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// The price is left out of the digest: the same thing at another price is the same listing.
 fn listing_id(listing: &Listing) -> Result<String, ToolError> {
-    let facts =
-        serde_json::to_string(listing).map_err(|error| ToolError::failed(error.to_string()))?;
-    let digest: String = Sha256::digest(facts.as_bytes())[..4]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let facts = serde_json::to_string(listing).map_err(|error| ToolError::failed(error.to_string()))?;
+    let digest: String = Sha256::digest(facts.as_bytes())[..4].iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("LOC-{}-{digest}", slug(listing.called()?)))
 }
 
 /// `Lamp, brass` as `lamp-brass`.
 fn slug(name: &str) -> String {
     let words = name.to_lowercase();
-    let words = words
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty());
+    let words = words.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-")
 }

@@ -46,37 +46,19 @@ pub(crate) enum Condition {
 /// One row per condition: the word, and what a buyer reads.
 const CONDITIONS: &[(Condition, &str, &str)] = &[
     (Condition::New, "new", "new and unused"),
-    (
-        Condition::LikeNew,
-        "like_new",
-        "like new, with hardly a trace of use",
-    ),
-    (
-        Condition::Good,
-        "good",
-        "in good condition, with normal signs of use",
-    ),
-    (
-        Condition::Fair,
-        "fair",
-        "in fair condition, with visible wear",
-    ),
+    (Condition::LikeNew, "like_new", "like new, with hardly a trace of use"),
+    (Condition::Good, "good", "in good condition, with normal signs of use"),
+    (Condition::Fair, "fair", "in fair condition, with visible wear"),
     (Condition::Poor, "poor", "worn, and priced for it"),
 ];
 
 impl Condition {
     pub(crate) fn word(self) -> &'static str {
-        CONDITIONS
-            .iter()
-            .find(|row| row.0 == self)
-            .map_or("good", |row| row.1)
+        CONDITIONS.iter().find(|row| row.0 == self).map_or("good", |row| row.1)
     }
 
     pub(crate) fn phrase(self) -> &'static str {
-        CONDITIONS
-            .iter()
-            .find(|row| row.0 == self)
-            .map_or("used", |row| row.2)
+        CONDITIONS.iter().find(|row| row.0 == self).map_or("used", |row| row.2)
     }
 }
 
@@ -84,32 +66,20 @@ impl Listing {
     /// What it is. Fails when neither `name` nor `title` says so.
     pub(crate) fn called(&self) -> Result<&str, ToolError> {
         let names = [&self.name, &self.title];
-        let name = names
-            .into_iter()
-            .flatten()
-            .map(|name| name.trim())
-            .find(|name| !name.is_empty());
+        let name = names.into_iter().flatten().map(|name| name.trim()).find(|name| !name.is_empty());
         name.ok_or_else(|| ToolError::invalid("listing.name", "is missing: say what it is"))
     }
 
     /// Fails when the word is none of the known ones.
     pub(crate) fn condition(&self) -> Result<Condition, ToolError> {
-        let Some(written) = self
-            .condition
-            .as_deref()
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-        else {
+        let Some(written) = self.condition.as_deref().map(str::trim).filter(|word| !word.is_empty()) else {
             return Ok(Condition::Good);
         };
         let word = written.to_lowercase().replace([' ', '-'], "_");
         let known = CONDITIONS.iter().find(|row| row.1 == word);
         known.map(|row| row.0).ok_or_else(|| {
             let words: Vec<&str> = CONDITIONS.iter().map(|row| row.1).collect();
-            ToolError::invalid(
-                "listing.condition",
-                format!("`{written}` is none of {}", words.join(", ")),
-            )
+            ToolError::invalid("listing.condition", format!("`{written}` is none of {}", words.join(", ")))
         })
     }
 
@@ -125,9 +95,5 @@ impl Listing {
 
 /// Returns the number itself. Fails when it is negative or no number.
 pub(crate) fn at_least_zero(path: &str, number: f64) -> Result<f64, ToolError> {
-    if number.is_finite() && number >= 0.0 {
-        Ok(number)
-    } else {
-        Err(ToolError::invalid(path, "must not be negative"))
-    }
+    if number.is_finite() && number >= 0.0 { Ok(number) } else { Err(ToolError::invalid(path, "must not be negative")) }
 }

@@ -135,34 +135,18 @@ pub(crate) struct Discount {
 /// age, never below its cost or a lowest price.
 #[tool(tags("commerce", "pricing"))]
 pub(crate) fn pricing_strategy(input: Pricing) -> Result<Priced, ToolError> {
-    let Pricing {
-        listing,
-        margin,
-        rules,
-        currency,
-    } = input;
+    let Pricing { listing, margin, rules, currency } = input;
     listing.called()?;
     if !(0.0..=MARGIN_MAX).contains(&margin) {
-        return Err(ToolError::invalid(
-            "margin",
-            format!("must be 0 to {MARGIN_MAX}"),
-        ));
+        return Err(ToolError::invalid("margin", format!("must be 0 to {MARGIN_MAX}")));
     }
     rules.check()?;
     let (mut price, mut steps) = base(&listing, margin, &rules)?;
     let condition = listing.condition()?;
     let mut discounts = Vec::new();
     let wanted = [
-        (
-            "condition",
-            rules.condition_percent(condition),
-            condition.word().replace('_', " "),
-        ),
-        (
-            "age",
-            rules.age_percent(listing.months()?),
-            format!("{} months old", listing.months()?),
-        ),
+        ("condition", rules.condition_percent(condition), condition.word().replace('_', " ")),
+        ("age", rules.age_percent(listing.months()?), format!("{} months old", listing.months()?)),
     ];
     for (rule, percent, why) in wanted {
         if percent == 0.0 {
@@ -172,11 +156,7 @@ pub(crate) fn pricing_strategy(input: Pricing) -> Result<Priced, ToolError> {
         price -= price * percent / 100.0;
         let direction = if percent > 0.0 { "less" } else { "plus" };
         steps.push(format!("{direction} {} % ({why})", percent.abs()));
-        discounts.push(Discount {
-            rule: rule.to_owned(),
-            percent,
-            amount,
-        });
+        discounts.push(Discount { rule: rule.to_owned(), percent, amount });
     }
     let mut price = rules.round(price);
     let cost = listing.cost.filter(|_| !rules.below_cost).unwrap_or(0.0);
@@ -186,41 +166,26 @@ pub(crate) fn pricing_strategy(input: Pricing) -> Result<Priced, ToolError> {
             steps.push(format!("raised to {why}"));
         }
     }
-    let margin = listing
-        .cost
-        .filter(|&cost| cost > 0.0)
-        .map(|cost| ((price / cost - 1.0) * 10_000.0).round() / 10_000.0);
+    let margin =
+        listing.cost.filter(|&cost| cost > 0.0).map(|cost| ((price / cost - 1.0) * 10_000.0).round() / 10_000.0);
     let explanation = format!("{} = {price:.2} {currency}", steps.join(", "));
-    Ok(Priced {
-        price,
-        currency,
-        margin,
-        discounts,
-        explanation,
-    })
+    Ok(Priced { price, currency, margin, discounts, explanation })
 }
 
 fn base(listing: &Listing, margin: f64, rules: &Rules) -> Result<(f64, Vec<String>), ToolError> {
     match (listing.cost, listing.original_price) {
         (Some(cost), _) => {
             let cost = at_least_zero("listing.cost", cost)?;
-            Ok((
-                cost * (1.0 + margin),
-                vec![format!("cost {cost:.2} plus {} % margin", percent(margin))],
-            ))
+            Ok((cost * (1.0 + margin), vec![format!("cost {cost:.2} plus {} % margin", percent(margin))]))
         }
         (None, Some(original)) => {
             let original = at_least_zero("listing.original_price", original)?;
-            let step = format!(
-                "{} % of the original price {original:.2}",
-                percent(rules.resale_share)
-            );
+            let step = format!("{} % of the original price {original:.2}", percent(rules.resale_share));
             Ok((original * rules.resale_share, vec![step]))
         }
-        (None, None) => Err(ToolError::invalid(
-            "listing.cost",
-            "is missing, and so is `original_price`: one is needed",
-        )),
+        (None, None) => {
+            Err(ToolError::invalid("listing.cost", "is missing, and so is `original_price`: one is needed"))
+        }
     }
 }
 
@@ -253,10 +218,7 @@ impl Rules {
             ("age_percent_max", self.age_percent_max),
         ] {
             if !(-100.0..=100.0).contains(&percent) {
-                return Err(ToolError::invalid(
-                    format!("rules.{name}"),
-                    "must be -100 to 100",
-                ));
+                return Err(ToolError::invalid(format!("rules.{name}"), "must be -100 to 100"));
             }
         }
         Ok(())

@@ -73,13 +73,10 @@ fn is_integer(cell: &str) -> bool {
 /// Digits with a point between them, and perhaps an exponent; `inf` and `nan` are words.
 fn is_number(cell: &str) -> bool {
     let unsigned = cell.strip_prefix('-').unwrap_or(cell);
-    let leading_zero =
-        unsigned.len() > 1 && unsigned.starts_with('0') && !unsigned.starts_with("0.");
+    let leading_zero = unsigned.len() > 1 && unsigned.starts_with('0') && !unsigned.starts_with("0.");
     let marks = unsigned.contains(['.', 'e', 'E']);
     let written = unsigned.starts_with(|c: char| c.is_ascii_digit())
-        && unsigned
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
+        && unsigned.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
     marks && written && !leading_zero && cell.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
@@ -93,19 +90,14 @@ fn is_date(cell: &str) -> bool {
 
 fn is_day(date: &str) -> bool {
     let mut parts = date.split('-');
-    let (Some(year), Some(month), Some(day), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let (Some(year), Some(month), Some(day), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return false;
     };
-    let number = |text: &str, digits: usize| match text.len() == digits
-        && text.bytes().all(|b| b.is_ascii_digit())
-    {
+    let number = |text: &str, digits: usize| match text.len() == digits && text.bytes().all(|b| b.is_ascii_digit()) {
         true => text.parse::<u32>().ok(),
         false => None,
     };
-    let (Some(year), Some(month), Some(day)) = (number(year, 4), number(month, 2), number(day, 2))
-    else {
+    let (Some(year), Some(month), Some(day)) = (number(year, 4), number(month, 2), number(day, 2)) else {
         return false;
     };
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -122,14 +114,11 @@ fn is_day(date: &str) -> bool {
 /// `10:00`, `10:00:59`, fractions and an offset behind them.
 fn is_time(time: &str) -> bool {
     let part = |range: std::ops::Range<usize>, limit: u32| {
-        time.get(range)
-            .is_some_and(|text| text.parse::<u32>().is_ok_and(|number| number < limit))
+        time.get(range).is_some_and(|text| text.parse::<u32>().is_ok_and(|number| number < limit))
     };
     let rest = time.get(5..).unwrap_or_default();
     part(0..2, 24)
         && time.as_bytes().get(2) == Some(&b':')
         && part(3..5, 60)
-        && rest
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b":.+-Z".contains(&byte))
+        && rest.bytes().all(|byte| byte.is_ascii_digit() || b":.+-Z".contains(&byte))
 }

@@ -1,7 +1,7 @@
 //! Kit `csv`: reads CSV text as typed rows. Computes only; imports no capability.
 //!
-//! Steps, one file each: split the text into rows and tell malformed ones ([`rows`]), find delimiter and header
-//! ([`sniff`]), and give columns types ([`kinds`]).
+//! Steps, one file each: split the text into rows and tell malformed ones (`rows`), find delimiter and header
+//! (`sniff`), and give columns types (`kinds`).
 
 mod kinds;
 mod rows;
@@ -78,34 +78,19 @@ pub fn csv_loader(
     }
     let limit = max_rows.unwrap_or(ROWS_MAX);
     if !(1..=ROWS_MAX).contains(&limit) {
-        return Err(ToolError::invalid(
-            "max_rows",
-            format!("must be 1 to {ROWS_MAX}"),
-        ));
+        return Err(ToolError::invalid("max_rows", format!("must be 1 to {ROWS_MAX}")));
     }
     let delimiter = match delimiter.as_deref().filter(|text| !text.is_empty()) {
         None => sniff::delimiter(text),
         Some(text) => one_byte(text)?,
     };
     let mut rows = Rows::new(text, delimiter);
-    let first = rows
-        .next()
-        .ok_or_else(|| ToolError::invalid("text", "holds no row"))?;
+    let first = rows.next().ok_or_else(|| ToolError::invalid("text", "holds no row"))?;
     let first = first.map_err(|error| {
-        ToolError::invalid(
-            "text",
-            format!(
-                "line {}: {}; the first row decides the columns",
-                error.line, error.message
-            ),
-        )
+        ToolError::invalid("text", format!("line {}: {}; the first row decides the columns", error.line, error.message))
     })?;
     let named = has_header.unwrap_or_else(|| sniff::is_header(&first.cells));
-    let names = if named {
-        sniff::names(&first.cells)
-    } else {
-        sniff::numbers(first.cells.len())
-    };
+    let names = if named { sniff::names(&first.cells) } else { sniff::numbers(first.cells.len()) };
     rows.expect(names.len());
     Ok(read(rows, (!named).then_some(first), names, limit))
 }
@@ -113,15 +98,8 @@ pub fn csv_loader(
 fn one_byte(text: &str) -> Result<u8, ToolError> {
     match text.as_bytes() {
         b"\\t" => Ok(b'\t'),
-        &[byte]
-            if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n".contains(&byte) =>
-        {
-            Ok(byte)
-        }
-        _ => Err(ToolError::invalid(
-            "delimiter",
-            format!("`{text}` is not one mark such as `,` or `;`"),
-        )),
+        &[byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n".contains(&byte) => Ok(byte),
+        _ => Err(ToolError::invalid("delimiter", format!("`{text}` is not one mark such as `,` or `;`"))),
     }
 }
 
@@ -146,32 +124,13 @@ fn read(mut rows: Rows<'_>, first: Option<Row>, names: Vec<String>, limit: usize
             Err(error) => errors.push(error),
         }
     }
-    let kinds: Vec<Kind> = kinds
-        .into_iter()
-        .map(|kind| kind.unwrap_or(Kind::String))
-        .collect();
+    let kinds: Vec<Kind> = kinds.into_iter().map(|kind| kind.unwrap_or(Kind::String)).collect();
     let total = cells.len() + errors.len();
     let typed = |row: Vec<String>| {
-        let values = row
-            .into_iter()
-            .zip(&kinds)
-            .map(|(cell, kind)| kind.value(cell));
+        let values = row.into_iter().zip(&kinds).map(|(cell, kind)| kind.value(cell));
         names.iter().cloned().zip(values).collect()
     };
     let rows = cells.into_iter().map(typed).collect();
-    let columns = names
-        .iter()
-        .zip(&kinds)
-        .map(|(name, &kind)| Column {
-            name: name.clone(),
-            kind,
-        })
-        .collect();
-    Table {
-        columns,
-        rows,
-        errors,
-        total,
-        truncated,
-    }
+    let columns = names.iter().zip(&kinds).map(|(name, &kind)| Column { name: name.clone(), kind }).collect();
+    Table { columns, rows, errors, total, truncated }
 }

@@ -25,13 +25,7 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(text: &'a str, delimiter: u8) -> Self {
-        Self {
-            text,
-            at: 0,
-            line: 1,
-            delimiter,
-            width: None,
-        }
+        Self { text, at: 0, line: 1, delimiter, width: None }
     }
 
     /// Rows with another number of cells are malformed from now on.
@@ -67,35 +61,19 @@ impl<'a> Rows<'a> {
             .flexible(true)
             .from_reader(rest.as_bytes());
         let mut record = csv::StringRecord::new();
-        let found = reader
-            .read_record(&mut record)
-            .map_err(|error| error.to_string())?;
-        let length = if found {
-            reader.position().byte()
-        } else {
-            rest.len() as u64
-        };
+        let found = reader.read_record(&mut record).map_err(|error| error.to_string())?;
+        let length = if found { reader.position().byte() } else { rest.len() as u64 };
         let length = usize::try_from(length).map_err(|error| error.to_string())?;
         // The reader leaves the `\n` of a `\r\n` to the next row.
-        let length = if rest[..length].ends_with('\r') && rest[length..].starts_with('\n') {
-            length + 1
-        } else {
-            length
-        };
-        Ok((
-            record.iter().map(|cell| cell.trim().to_owned()).collect(),
-            length,
-        ))
+        let length =
+            if rest[..length].ends_with('\r') && rest[length..].starts_with('\n') { length + 1 } else { length };
+        Ok((record.iter().map(|cell| cell.trim().to_owned()).collect(), length))
     }
 
     fn refuse(&mut self, message: String, bytes: usize) -> RowError {
         let rest = &self.text[self.at..];
         let line = rest.lines().next().unwrap_or_default();
-        let error = RowError {
-            line: self.line,
-            message,
-            raw: line.chars().take(RAW_CHARS_MAX).collect(),
-        };
+        let error = RowError { line: self.line, message, raw: line.chars().take(RAW_CHARS_MAX).collect() };
         self.advance(bytes);
         error
     }

@@ -10,17 +10,10 @@ const LINES: usize = 20;
 /// Returns the delimiter that splits the first lines most evenly: the one that most lines have as often as the first
 /// line has it, and of those the one it has most often.
 pub(crate) fn delimiter(text: &str) -> u8 {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .take(LINES)
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).take(LINES).collect();
     let score = |&mark: &u8| {
         let first = lines.first().map_or(0, |line| count(line, mark));
-        let even = lines
-            .iter()
-            .filter(|line| first > 0 && count(line, mark) == first)
-            .count();
+        let even = lines.iter().filter(|line| first > 0 && count(line, mark) == first).count();
         (even, first)
     };
     let mut best = DELIMITERS[0];
@@ -49,22 +42,14 @@ fn count(line: &str, mark: u8) -> usize {
 /// Whether a row reads like names: every cell has text that is no number, date or boolean, and no name comes twice.
 pub(crate) fn is_header(cells: &[String]) -> bool {
     let is_name = |cell: &String| kinds::widen(None, cell) == Some(Kind::String);
-    cells.iter().all(is_name)
-        && cells
-            .iter()
-            .enumerate()
-            .all(|(at, cell)| !cells[..at].contains(cell))
+    cells.iter().all(is_name) && cells.iter().enumerate().all(|(at, cell)| !cells[..at].contains(cell))
 }
 
 /// Column names from a header: an empty one is numbered, a repeated one gets a number behind it.
 pub(crate) fn names(cells: &[String]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(cells.len());
     for (at, cell) in cells.iter().enumerate() {
-        let wanted = if cell.is_empty() {
-            format!("column_{}", at + 1)
-        } else {
-            cell.clone()
-        };
+        let wanted = if cell.is_empty() { format!("column_{}", at + 1) } else { cell.clone() };
         let mut name = wanted.clone();
         let mut copy = 1;
         while names.contains(&name) {
@@ -78,7 +63,5 @@ pub(crate) fn names(cells: &[String]) -> Vec<String> {
 
 /// `column_1`, `column_2`, …
 pub(crate) fn numbers(count: usize) -> Vec<String> {
-    (1..=count)
-        .map(|number| format!("column_{number}"))
-        .collect()
+    (1..=count).map(|number| format!("column_{number}")).collect()
 }

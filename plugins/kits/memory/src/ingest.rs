@@ -142,13 +142,7 @@ pub(crate) fn ingestion_tool(input: Ingestion) -> Result<Ingested, ToolError> {
     if text.is_empty() {
         return Err(ToolError::invalid("source", "holds no text"));
     }
-    let pieces = chunk::cut(
-        &text,
-        Cut {
-            size: input.chunk_size,
-            overlap: input.overlap,
-        },
-    );
+    let pieces = chunk::cut(&text, Cut { size: input.chunk_size, overlap: input.overlap });
     let kept = keep::keep(&Document {
         scope: &input.scope,
         name: &raw.name,
@@ -174,16 +168,9 @@ fn check(input: &Ingestion) -> Result<(), ToolError> {
         return Err(ToolError::invalid("chunk_size", message));
     }
     if input.overlap * 2 >= input.chunk_size {
-        return Err(ToolError::invalid(
-            "overlap",
-            "must be less than half of `chunk_size`",
-        ));
+        return Err(ToolError::invalid("overlap", "must be less than half of `chunk_size`"));
     }
-    if input
-        .name
-        .as_deref()
-        .is_some_and(|name| name.trim().is_empty())
-    {
+    if input.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
         return Err(ToolError::invalid("name", "is empty"));
     }
     Ok(())

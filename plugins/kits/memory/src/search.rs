@@ -67,21 +67,11 @@ pub(crate) fn memory_search_tool(
         return Err(ToolError::invalid("query", "is empty"));
     }
     if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(ToolError::invalid(
-            "limit",
-            format!("must be 1 to {LIMIT_MAX}"),
-        ));
+        return Err(ToolError::invalid("limit", format!("must be 1 to {LIMIT_MAX}")));
     }
-    let filter = Filter {
-        category: category.filter(|text| !text.is_empty()),
-        tags,
-        key_prefix: None,
-    };
+    let filter = Filter { category: category.filter(|text| !text.is_empty()), tags, key_prefix: None };
     let hits = memory::search(&scope, &query, &filter, limit)?;
-    Ok(Found {
-        retrieval: retrieval(&hits).to_owned(),
-        results: hits.into_iter().map(FoundText::from).collect(),
-    })
+    Ok(Found { retrieval: retrieval(&hits).to_owned(), results: hits.into_iter().map(FoundText::from).collect() })
 }
 
 fn retrieval(hits: &[Hit]) -> &'static str {
@@ -99,10 +89,7 @@ impl From<Hit> for FoundText {
         let metadata = hit.item.metadata;
         let number = |name: &str| metadata.get(name).and_then(Value::as_u64);
         Self {
-            file: metadata
-                .get("file")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            file: metadata.get("file").and_then(Value::as_str).map(str::to_owned),
             chunk: number("chunk"),
             start: number("start"),
             end: number("end"),

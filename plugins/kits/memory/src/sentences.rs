@@ -16,9 +16,7 @@ pub(crate) fn of(text: &str) -> Vec<&str> {
     let mut start = 0;
     let mut letters = text.char_indices().peekable();
     while let Some((at, letter)) = letters.next() {
-        let ends = letters
-            .peek()
-            .is_none_or(|(_, next)| ends_between(letter, *next));
+        let ends = letters.peek().is_none_or(|(_, next)| ends_between(letter, *next));
         if ends {
             let end = at + letter.len_utf8();
             let sentence = text[start..end].trim();
@@ -37,13 +35,7 @@ mod tests {
     fn sentences_end_at_marks_and_lines_but_not_inside_numbers() {
         assert_eq!(
             super::of("It costs 12.50 euros. Really?\n# Title\n---\n東京。大阪"),
-            [
-                "It costs 12.50 euros.",
-                "Really?",
-                "# Title",
-                "東京。",
-                "大阪"
-            ]
+            ["It costs 12.50 euros.", "Really?", "# Title", "東京。", "大阪"]
         );
     }
 }

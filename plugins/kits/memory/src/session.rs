@@ -40,52 +40,26 @@ pub(crate) fn recent_session_tool(
     limit: u32,
 ) -> Result<Session, ToolError> {
     if session_id.is_empty() || session_id.contains(':') {
-        return Err(ToolError::invalid(
-            "session_id",
-            "must not be empty and must not hold `:`",
-        ));
+        return Err(ToolError::invalid("session_id", "must not be empty and must not hold `:`"));
     }
     if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(ToolError::invalid(
-            "limit",
-            format!("must be 1 to {LIMIT_MAX}"),
-        ));
+        return Err(ToolError::invalid("limit", format!("must be 1 to {LIMIT_MAX}")));
     }
     let prefix = format!("chat:{session_id}:");
     let newest = memory::recent(&scope, &prefix, LIMIT_MAX)?;
     let total = total(&newest, &prefix);
-    let items = newest
-        .into_iter()
-        .take(limit as usize)
-        .map(Turn::from)
-        .collect();
+    let items = newest.into_iter().take(limit as usize).map(Turn::from).collect();
     Ok(Session { items, total })
 }
 
 /// A listing is capped, so its length is not the number of turns of a long session; the newest number is.
 fn total(newest: &[Item], prefix: &str) -> u64 {
-    let number = |item: &Item| {
-        item.key
-            .strip_prefix(prefix)?
-            .split(':')
-            .next()?
-            .parse::<u64>()
-            .ok()
-    };
-    newest
-        .iter()
-        .filter_map(number)
-        .max()
-        .unwrap_or(0)
-        .max(newest.len() as u64)
+    let number = |item: &Item| item.key.strip_prefix(prefix)?.split(':').next()?.parse::<u64>().ok();
+    newest.iter().filter_map(number).max().unwrap_or(0).max(newest.len() as u64)
 }
 
 impl From<Item> for Turn {
     fn from(item: Item) -> Self {
-        Self {
-            key: item.key,
-            text: item.text,
-            metadata: item.metadata,
-        }
+        Self { key: item.key, text: item.text, metadata: item.metadata }
     }
 }

@@ -57,45 +57,24 @@ pub(crate) fn memory_summarize_tool(
     model: Option<String>,
 ) -> Result<Summary, ToolError> {
     if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(ToolError::invalid(
-            "limit",
-            format!("must be 1 to {LIMIT_MAX}"),
-        ));
+        return Err(ToolError::invalid("limit", format!("must be 1 to {LIMIT_MAX}")));
     }
     let mut items = memory::recent(&scope, "", LIMIT_MAX)?;
     items.retain(|item| !item.key.starts_with(PREFIX));
     items.truncate(limit as usize);
     items.reverse();
     if items.is_empty() {
-        return Err(ToolError::invalid(
-            "scope",
-            format!("`{scope}` holds nothing to summarise"),
-        ));
+        return Err(ToolError::invalid("scope", format!("`{scope}` holds nothing to summarise")));
     }
     let (summary, model) = match model.filter(|model| !model.is_empty()) {
         Some(model) => ask(&model, &style, &items)?,
         None => (extract(&items), None),
     };
     let backlinks: Vec<String> = items.iter().map(|item| item.key.clone()).collect();
-    let summary_key = format!(
-        "{PREFIX}{}",
-        digest::short(&[&backlinks.join("\n"), &summary])
-    );
+    let summary_key = format!("{PREFIX}{}", digest::short(&[&backlinks.join("\n"), &summary]));
     let metadata = metadata(&style, &backlinks);
-    memory::write(
-        &scope,
-        &Item {
-            key: summary_key.clone(),
-            text: summary.clone(),
-            metadata,
-        },
-    )?;
-    Ok(Summary {
-        summary_key,
-        summary,
-        backlinks,
-        model,
-    })
+    memory::write(&scope, &Item { key: summary_key.clone(), text: summary.clone(), metadata })?;
+    Ok(Summary { summary_key, summary, backlinks, model })
 }
 
 fn metadata(style: &str, backlinks: &[String]) -> Map<String, Value> {
@@ -107,10 +86,7 @@ fn metadata(style: &str, backlinks: &[String]) -> Map<String, Value> {
     Map::from_iter([
         ("category".to_owned(), "summary".into()),
         ("style".to_owned(), style.into()),
-        (
-            "backlinks".to_owned(),
-            kept.cloned().collect::<Vec<_>>().into(),
-        ),
+        ("backlinks".to_owned(), kept.cloned().collect::<Vec<_>>().into()),
     ])
 }
 
@@ -125,9 +101,7 @@ fn ask(model: &str, style: &str, items: &[Item]) -> Result<(String, Option<Strin
     }
     let model = if model == "default" { "" } else { model };
     let request = Request::new(model)
-        .system(format!(
-            "Summarise the notes you are given. Style: {style}. Use nothing that is not in them."
-        ))
+        .system(format!("Summarise the notes you are given. Style: {style}. Use nothing that is not in them."))
         .user(texts);
     let reply = llm::complete(&request)?;
     if reply.offline {
@@ -139,10 +113,7 @@ fn ask(model: &str, style: &str, items: &[Item]) -> Result<(String, Option<Strin
 
 /// Returns the sentences that say most of what the texts say, in their own order.
 fn extract(items: &[Item]) -> String {
-    let sentences: Vec<&str> = items
-        .iter()
-        .flat_map(|item| sentences::of(&item.text))
-        .collect();
+    let sentences: Vec<&str> = items.iter().flat_map(|item| sentences::of(&item.text)).collect();
     let mut frequency: BTreeMap<String, usize> = BTreeMap::new();
     for word in sentences.iter().flat_map(|sentence| words(sentence)) {
         *frequency.entry(word).or_default() += 1;
@@ -152,19 +123,11 @@ fn extract(items: &[Item]) -> String {
         let sum: usize = words.iter().map(|word| frequency[word]).sum();
         sum as f64 / (words.len().max(1) as f64).sqrt()
     };
-    let mut ranked: Vec<(usize, f64)> = sentences
-        .iter()
-        .map(|text| weight(text))
-        .enumerate()
-        .collect();
+    let mut ranked: Vec<(usize, f64)> = sentences.iter().map(|text| weight(text)).enumerate().collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     ranked.truncate(SENTENCES);
     ranked.sort_by_key(|(position, _)| *position);
-    ranked
-        .into_iter()
-        .map(|(position, _)| sentences[position])
-        .collect::<Vec<_>>()
-        .join(" ")
+    ranked.into_iter().map(|(position, _)| sentences[position]).collect::<Vec<_>>().join(" ")
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> {

@@ -36,21 +36,10 @@ pub(crate) fn memory_write_tool(
     metadata: Map<String, Value>,
 ) -> Result<Written, ToolError> {
     let content_hash = digest::of(&[&content]);
-    let item = Item {
-        key,
-        text: content,
-        metadata,
-    };
+    let item = Item { key, text: content, metadata };
     memory::write(&scope, &item).map_err(|error| match error {
-        memory::Error::TooLarge(text) | memory::Error::Invalid(text) => {
-            ToolError::invalid("input", text)
-        }
+        memory::Error::TooLarge(text) | memory::Error::Invalid(text) => ToolError::invalid("input", text),
         other => other.into(),
     })?;
-    Ok(Written {
-        ok: true,
-        key: item.key,
-        scope,
-        content_hash,
-    })
+    Ok(Written { ok: true, key: item.key, scope, content_hash })
 }

@@ -33,14 +33,9 @@ pub fn writer_tool(
     max_chars: usize,
 ) -> Result<Written, ToolError> {
     if max_chars < SUMMARY_CHARS_MIN {
-        return Err(ToolError::invalid(
-            "max_chars",
-            format!("must be at least {SUMMARY_CHARS_MIN}"),
-        ));
+        return Err(ToolError::invalid("max_chars", format!("must be at least {SUMMARY_CHARS_MIN}")));
     }
-    Ok(Written {
-        summary: shorten(&format!("[{style}] {}", one_line(&notes)), max_chars),
-    })
+    Ok(Written { summary: shorten(&format!("[{style}] {}", one_line(&notes)), max_chars) })
 }
 
 /// What was looked up.
@@ -80,25 +75,12 @@ pub fn lookup_tool(
         return Err(ToolError::invalid("query", "is empty"));
     }
     if !(1..=memory::LIMIT_MAX).contains(&limit) {
-        return Err(ToolError::invalid(
-            "limit",
-            format!("must be 1 to {}", memory::LIMIT_MAX),
-        ));
+        return Err(ToolError::invalid("limit", format!("must be 1 to {}", memory::LIMIT_MAX)));
     }
     let hits = memory::search(&scope, &query, &Filter::default(), limit)?;
-    let lines: Vec<String> = hits
-        .iter()
-        .map(|hit| shorten(&one_line(&hit.item.text), NOTE_CHARS_MAX))
-        .collect();
-    let results = hits.into_iter().map(|hit| Note {
-        key: hit.item.key,
-        text: hit.item.text,
-        score: hit.score,
-    });
-    Ok(LookedUp {
-        notes: lines.join("\n"),
-        results: results.collect(),
-    })
+    let lines: Vec<String> = hits.iter().map(|hit| shorten(&one_line(&hit.item.text), NOTE_CHARS_MAX)).collect();
+    let results = hits.into_iter().map(|hit| Note { key: hit.item.key, text: hit.item.text, score: hit.score });
+    Ok(LookedUp { notes: lines.join("\n"), results: results.collect() })
 }
 
 fn one_line(text: &str) -> String {
@@ -122,37 +104,24 @@ mod tests {
 
     #[test]
     fn notes_become_one_marked_line() {
-        let written =
-            testing::call(&KIT, "writer_tool", &json!({ "notes": "hello\n bob" })).unwrap();
+        let written = testing::call(&KIT, "writer_tool", &json!({ "notes": "hello\n bob" })).unwrap();
         assert_eq!(written, json!({ "summary": "[concise] hello bob" }));
     }
 
     #[test]
     fn a_summary_is_cut_between_characters() {
         let input = json!({ "notes": "ä".repeat(100), "max_chars": 50, "style": "x" });
-        let summary = testing::call(&KIT, "writer_tool", &input).unwrap()["summary"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let summary = testing::call(&KIT, "writer_tool", &input).unwrap()["summary"].as_str().unwrap().to_owned();
         assert_eq!(summary.chars().count(), 50);
         assert!(summary.ends_with("ä…"));
-        let error = testing::call(
-            &KIT,
-            "writer_tool",
-            &json!({ "notes": "x", "max_chars": 10 }),
-        )
-        .unwrap_err();
+        let error = testing::call(&KIT, "writer_tool", &json!({ "notes": "x", "max_chars": 10 })).unwrap_err();
         assert_eq!(error.to_string(), "max_chars: must be at least 50");
     }
 
     #[test]
     fn lookup_finds_what_was_written_and_nothing_else() {
         let _host = Host::install();
-        let note = Item {
-            key: "n1".into(),
-            text: "renewable energy\nis growing".into(),
-            ..Item::default()
-        };
+        let note = Item { key: "n1".into(), text: "renewable energy\nis growing".into(), ..Item::default() };
         memory::write("kb", &note).unwrap();
         let found = testing::call(&KIT, "lookup_tool", &json!({ "query": "energy" })).unwrap();
         assert_eq!(found["notes"], "renewable energy is growing");

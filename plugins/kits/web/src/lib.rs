@@ -59,15 +59,7 @@ pub fn http_get(
     #[arg(default = http::BODY_BYTES_MAX)]
     max_body_bytes: usize,
 ) -> Result<Answer, ToolError> {
-    send(
-        Request::get(url),
-        &headers,
-        Limits {
-            timeout_seconds,
-            max_body_bytes,
-        },
-        &expected_status,
-    )
+    send(Request::get(url), &headers, Limits { timeout_seconds, max_body_bytes }, &expected_status)
 }
 
 /// What to post, and where.
@@ -111,40 +103,24 @@ fn max_body_bytes() -> usize {
 pub fn http_post(input: Post, context: &Context) -> Result<Answer, ToolError> {
     let (media_type, bytes) = match (input.json, input.body) {
         (Some(_), Some(_)) => {
-            return Err(ToolError::invalid(
-                "body",
-                "there is a `json` too; give one of them",
-            ));
+            return Err(ToolError::invalid("body", "there is a `json` too; give one of them"));
         }
         (Some(json), None) => ("application/json".to_owned(), json.to_string().into_bytes()),
         (None, body) => {
-            let media_type = input
-                .content_type
-                .unwrap_or_else(|| "text/plain; charset=utf-8".to_owned());
+            let media_type = input.content_type.unwrap_or_else(|| "text/plain; charset=utf-8".to_owned());
             (media_type, body.unwrap_or_default().into_bytes())
         }
     };
-    let named = |name: &str| {
-        input
-            .headers
-            .keys()
-            .any(|have| have.eq_ignore_ascii_case(name))
-    };
+    let named = |name: &str| input.headers.keys().any(|have| have.eq_ignore_ascii_case(name));
     let mut request = Request::new("POST", input.url);
     if !named("content-type") {
         request = request.header("content-type", &media_type);
     }
     if !named("idempotency-key") {
-        request = request.header(
-            "idempotency-key",
-            &format!("{}:{}", context.execution_id, context.node_id),
-        );
+        request = request.header("idempotency-key", &format!("{}:{}", context.execution_id, context.node_id));
     }
     request.body = bytes;
-    let limits = Limits {
-        timeout_seconds: input.timeout_seconds,
-        max_body_bytes: input.max_body_bytes,
-    };
+    let limits = Limits { timeout_seconds: input.timeout_seconds, max_body_bytes: input.max_body_bytes };
     send(request, &input.headers, limits, &input.expected_status)
 }
 
@@ -161,16 +137,10 @@ fn send(
     expected: &[u16],
 ) -> Result<Answer, ToolError> {
     if !(1..=TIMEOUT_SECONDS_MAX).contains(&limits.timeout_seconds) {
-        return Err(ToolError::invalid(
-            "timeout_seconds",
-            format!("must be 1 to {TIMEOUT_SECONDS_MAX}"),
-        ));
+        return Err(ToolError::invalid("timeout_seconds", format!("must be 1 to {TIMEOUT_SECONDS_MAX}")));
     }
     if limits.max_body_bytes > BODY_BYTES_MAX {
-        return Err(ToolError::invalid(
-            "max_body_bytes",
-            format!("must be at most {BODY_BYTES_MAX}"),
-        ));
+        return Err(ToolError::invalid("max_body_bytes", format!("must be at most {BODY_BYTES_MAX}")));
     }
     request.timeout = Duration::from_secs(limits.timeout_seconds.into());
     request.body_bytes_max = limits.max_body_bytes;
@@ -186,10 +156,7 @@ fn send(
     } else if expected.is_empty() || !(200..300).contains(&response.status) {
         response.into_success()?
     } else {
-        return Err(ToolError::failed(format!(
-            "status {} is not one of the expected {expected:?}",
-            response.status
-        )));
+        return Err(ToolError::failed(format!("status {} is not one of the expected {expected:?}", response.status)));
     };
     Ok(answer(response))
 }
@@ -206,31 +173,13 @@ fn answer(response: Response) -> Answer {
             .or_insert_with(|| value.clone());
     }
     let is_json = response.header("content-type").is_some_and(|kind| {
-        let kind = kind
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         kind == "application/json" || kind.ends_with("+json")
     });
-    let json = if is_json {
-        serde_json::from_slice(&response.body).ok()
-    } else {
-        None
-    };
+    let json = if is_json { serde_json::from_slice(&response.body).ok() } else { None };
     let (body, encoding) = match String::from_utf8(response.body) {
         Ok(text) => (text, "text"),
-        Err(error) => (
-            base64::engine::general_purpose::STANDARD.encode(error.as_bytes()),
-            "base64",
-        ),
+        Err(error) => (base64::engine::general_purpose::STANDARD.encode(error.as_bytes()), "base64"),
     };
-    Answer {
-        status: response.status,
-        headers,
-        body,
-        encoding: encoding.to_owned(),
-        json,
-    }
+    Answer { status: response.status, headers, body, encoding: encoding.to_owned(), json }
 }

@@ -35,10 +35,7 @@ fn list<'a>(
             if *dependency == node.id {
                 found.push(format!("node `{}` depends on itself", node.id));
             } else if !visible.contains(dependency.as_str()) {
-                found.push(format!(
-                    "node `{}` depends on `{dependency}`, which does not exist here",
-                    node.id
-                ));
+                found.push(format!("node `{}` depends on `{dependency}`, which does not exist here", node.id));
             }
         }
     }
@@ -55,30 +52,20 @@ fn circle(nodes: &[NodeBuilder], found: &mut Vec<String>) {
     let mut waiting: BTreeMap<&str, Vec<&str>> = nodes
         .iter()
         .map(|node| {
-            let others = node
-                .dependencies
-                .iter()
-                .filter(|dependency| **dependency != node.id);
+            let others = node.dependencies.iter().filter(|dependency| **dependency != node.id);
             (node.id.as_str(), others.map(String::as_str).collect())
         })
         .collect();
     loop {
         let before = waiting.len();
         let names: BTreeSet<&str> = waiting.keys().copied().collect();
-        waiting.retain(|_, dependencies| {
-            dependencies
-                .iter()
-                .any(|dependency| names.contains(dependency))
-        });
+        waiting.retain(|_, dependencies| dependencies.iter().any(|dependency| names.contains(dependency)));
         if waiting.is_empty() {
             return;
         }
         if waiting.len() == before {
             let names: Vec<&str> = names.into_iter().collect();
-            found.push(format!(
-                "these nodes wait for each other: {}",
-                names.join(", ")
-            ));
+            found.push(format!("these nodes wait for each other: {}", names.join(", ")));
             return;
         }
     }
@@ -112,25 +99,16 @@ mod tests {
                 "these nodes wait for each other: x, y",
             ]
         );
-        assert_eq!(
-            BlueprintBuilder::new("b").validate_resolvable(),
-            ["the blueprint has no nodes"]
-        );
+        assert_eq!(BlueprintBuilder::new("b").validate_resolvable(), ["the blueprint has no nodes"]);
     }
 
     #[test]
     fn a_body_sees_the_nodes_around_it_and_not_the_other_way_round() {
-        let body =
-            NodeBuilder::repeat("l", "inputs.x", "x", [tool("in").after("out")]).after("out");
-        let blueprint = BlueprintBuilder::new("b")
-            .node(tool("out"))
-            .node(body.clone());
+        let body = NodeBuilder::repeat("l", "inputs.x", "x", [tool("in").after("out")]).after("out");
+        let blueprint = BlueprintBuilder::new("b").node(tool("out")).node(body.clone());
         assert!(blueprint.validate_resolvable().is_empty());
         let blueprint = blueprint.node(tool("late").after("in"));
-        assert_eq!(
-            blueprint.validate_resolvable(),
-            ["node `late` depends on `in`, which does not exist here"]
-        );
+        assert_eq!(blueprint.validate_resolvable(), ["node `late` depends on `in`, which does not exist here"]);
     }
 
     #[test]
@@ -142,31 +120,15 @@ mod tests {
             .max_parallel(2)
             .node(tool("t").arg("x", "{{ inputs.q }}").retries(2))
             .node(NodeBuilder::llm("l", "", "Hi").after("t"))
-            .node(
-                NodeBuilder::agent("a", "chat_agent")
-                    .arg("query", "q")
-                    .timeout_seconds(9),
-            )
-            .node(NodeBuilder::condition(
-                "c",
-                "inputs.n > 1",
-                [tool("yes")],
-                [],
-            ))
+            .node(NodeBuilder::agent("a", "chat_agent").arg("query", "q").timeout_seconds(9))
+            .node(NodeBuilder::condition("c", "inputs.n > 1", [tool("yes")], []))
             .node(
                 NodeBuilder::repeat("r", "inputs.q", "i", [tool("one")])
                     .parallel(4)
                     .on_item_error(OnItemError::Collect),
             )
-            .node(
-                NodeBuilder::branches("p", [vec![tool("b1")], vec![tool("b2")]])
-                    .wait(Wait::AtLeast(1)),
-            )
-            .node(
-                NodeBuilder::workflow("w", "other")
-                    .expose("v", "s.x")
-                    .run_if("{{ true }}"),
-            )
+            .node(NodeBuilder::branches("p", [vec![tool("b1")], vec![tool("b2")]]).wait(Wait::AtLeast(1)))
+            .node(NodeBuilder::workflow("w", "other").expose("v", "s.x").run_if("{{ true }}"))
             .output("o", "{{ t.x }}");
         assert!(blueprint.validate_resolvable().is_empty());
         assert_eq!(

@@ -37,13 +37,7 @@ pub struct NodeBuilder {
 
 impl NodeBuilder {
     fn new(id: impl Into<String>, kind: &'static str) -> Self {
-        Self {
-            id: id.into(),
-            kind,
-            dependencies: Vec::new(),
-            fields: Map::new(),
-            nested: Vec::new(),
-        }
+        Self { id: id.into(), kind, dependencies: Vec::new(), fields: Map::new(), nested: Vec::new() }
     }
 
     /// One call of a tool. Give its input with [`arg`](Self::arg).
@@ -53,9 +47,7 @@ impl NodeBuilder {
 
     /// One completion. The empty model is the host's default.
     pub fn llm(id: impl Into<String>, model: impl Into<String>, prompt: impl Into<String>) -> Self {
-        Self::new(id, "llm")
-            .field("llm_config", json!({ "model": model.into() }))
-            .field("prompt", prompt.into())
+        Self::new(id, "llm").field("llm_config", json!({ "model": model.into() })).field("prompt", prompt.into())
     }
 
     /// A component agent. Give its task with [`arg`](Self::arg).
@@ -85,18 +77,14 @@ impl NodeBuilder {
         item_var: impl Into<String>,
         body: impl IntoIterator<Item = NodeBuilder>,
     ) -> Self {
-        let mut node = Self::new(id, "loop")
-            .field("items_source", items_source.into())
-            .field("item_var", item_var.into());
+        let mut node =
+            Self::new(id, "loop").field("items_source", items_source.into()).field("item_var", item_var.into());
         node.nested = vec![("body", vec![body.into_iter().collect()])];
         node
     }
 
     /// Branches side by side.
-    pub fn branches(
-        id: impl Into<String>,
-        branches: impl IntoIterator<Item = Vec<NodeBuilder>>,
-    ) -> Self {
+    pub fn branches(id: impl Into<String>, branches: impl IntoIterator<Item = Vec<NodeBuilder>>) -> Self {
         let mut node = Self::new(id, "parallel");
         node.nested = vec![("branches", branches.into_iter().collect())];
         node
@@ -117,11 +105,7 @@ impl NodeBuilder {
     /// Adds an argument: of a tool, or a field of an agent's task. Text may be a template.
     #[must_use]
     pub fn arg(mut self, name: &str, value: impl Into<Value>) -> Self {
-        let field = if self.kind == "agent" {
-            "input"
-        } else {
-            "tool_args"
-        };
+        let field = if self.kind == "agent" { "input" } else { "tool_args" };
         if let Value::Object(arguments) = self.fields.entry(field).or_insert_with(|| json!({})) {
             arguments.insert(name.to_owned(), value.into());
         }
@@ -156,11 +140,7 @@ impl NodeBuilder {
     /// Runs loop items side by side, at most this many at a time; the same for branches.
     #[must_use]
     pub fn parallel(self, max_concurrency: u32) -> Self {
-        let node = if self.kind == "loop" {
-            self.field("parallel", true)
-        } else {
-            self
-        };
+        let node = if self.kind == "loop" { self.field("parallel", true) } else { self };
         node.field("max_concurrency", max_concurrency)
     }
 
@@ -189,34 +169,22 @@ impl NodeBuilder {
     /// Gives an output of the child execution of a workflow node a name here.
     #[must_use]
     pub fn expose(mut self, name: &str, path: &str) -> Self {
-        if let Value::Object(exposed) = self
-            .fields
-            .entry("exposed_outputs")
-            .or_insert_with(|| json!({}))
-        {
+        if let Value::Object(exposed) = self.fields.entry("exposed_outputs").or_insert_with(|| json!({})) {
             exposed.insert(name.to_owned(), path.into());
         }
         self
     }
 
     pub(super) fn build(&self) -> Value {
-        let mut document = Map::from_iter([
-            ("id".to_owned(), self.id.clone().into()),
-            ("type".to_owned(), self.kind.into()),
-        ]);
+        let mut document =
+            Map::from_iter([("id".to_owned(), self.id.clone().into()), ("type".to_owned(), self.kind.into())]);
         if !self.dependencies.is_empty() {
             document.insert("dependencies".to_owned(), self.dependencies.clone().into());
         }
         document.extend(self.fields.clone());
         for (field, lists) in &self.nested {
-            let mut lists = lists
-                .iter()
-                .map(|nodes| nodes.iter().map(Self::build).collect::<Value>());
-            let value = if *field == "branches" {
-                lists.collect()
-            } else {
-                lists.next().unwrap_or_default()
-            };
+            let mut lists = lists.iter().map(|nodes| nodes.iter().map(Self::build).collect::<Value>());
+            let value = if *field == "branches" { lists.collect() } else { lists.next().unwrap_or_default() };
             document.insert((*field).to_owned(), value);
         }
         document.into()

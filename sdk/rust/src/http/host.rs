@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::{Error, Request, Response, split_url};
 use crate::bindings::agent::wasi::http::outgoing_handler;
 use crate::bindings::agent::wasi::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
-    RequestOptions, Scheme,
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
 };
 use crate::bindings::agent::wasi::io::streams::StreamError;
 
@@ -17,9 +16,7 @@ const READ_BYTES: u64 = 64 << 10;
 
 pub(super) fn send(request: &Request) -> Result<Response, Error> {
     let outgoing = head(request)?;
-    let body = outgoing
-        .body()
-        .map_err(|()| Error::Failed("the host offers no request body".to_owned()))?;
+    let body = outgoing.body().map_err(|()| Error::Failed("the host offers no request body".to_owned()))?;
     let future = outgoing_handler::handle(outgoing, Some(options(request.timeout)))?;
     write_body(body, &request.body)?;
     future.subscribe().block();
@@ -45,31 +42,17 @@ fn head(request: &Request) -> Result<OutgoingRequest, Error> {
             .map_err(|error| Error::InvalidRequest(format!("header `content-length`: {error}")))?;
     }
     let outgoing = OutgoingRequest::new(headers);
-    let refuse = |part: &str| {
-        Error::InvalidRequest(format!("the {part} of {} {}", request.method, request.url))
-    };
-    outgoing
-        .set_method(&method(&request.method))
-        .map_err(|()| refuse("method"))?;
-    let scheme = if parts.secure {
-        Scheme::Https
-    } else {
-        Scheme::Http
-    };
-    outgoing
-        .set_scheme(Some(&scheme))
-        .map_err(|()| refuse("scheme"))?;
-    outgoing
-        .set_authority(Some(parts.authority))
-        .map_err(|()| refuse("host"))?;
+    let refuse = |part: &str| Error::InvalidRequest(format!("the {part} of {} {}", request.method, request.url));
+    outgoing.set_method(&method(&request.method)).map_err(|()| refuse("method"))?;
+    let scheme = if parts.secure { Scheme::Https } else { Scheme::Http };
+    outgoing.set_scheme(Some(&scheme)).map_err(|()| refuse("scheme"))?;
+    outgoing.set_authority(Some(parts.authority)).map_err(|()| refuse("host"))?;
     let path = match parts.path_with_query {
         "" => "/".to_owned(),
         query if query.starts_with('?') => format!("/{query}"),
         path => path.to_owned(),
     };
-    outgoing
-        .set_path_with_query(Some(&path))
-        .map_err(|()| refuse("path"))?;
+    outgoing.set_path_with_query(Some(&path)).map_err(|()| refuse("path"))?;
     Ok(outgoing)
 }
 
@@ -98,9 +81,7 @@ fn options(timeout: Duration) -> RequestOptions {
 
 fn write_body(body: OutgoingBody, bytes: &[u8]) -> Result<(), Error> {
     if !bytes.is_empty() {
-        let stream = body
-            .write()
-            .map_err(|()| Error::Failed("the host offers no body stream".to_owned()))?;
+        let stream = body.write().map_err(|()| Error::Failed("the host offers no body stream".to_owned()))?;
         for piece in bytes.chunks(WRITE_BYTES_MAX) {
             // A host that answered early stops reading: the answer says why, so the error of the write does not matter.
             if stream.blocking_write_and_flush(piece).is_err() {
@@ -120,28 +101,15 @@ fn receive(incoming: &IncomingResponse, limit: usize) -> Result<Response, Error>
         .headers()
         .entries()
         .into_iter()
-        .map(|(name, value)| {
-            (
-                name.to_ascii_lowercase(),
-                String::from_utf8_lossy(&value).into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.to_ascii_lowercase(), String::from_utf8_lossy(&value).into_owned()))
         .collect();
-    let body = incoming
-        .consume()
-        .map_err(|()| Error::Failed("the host gave the body twice".to_owned()))?;
+    let body = incoming.consume().map_err(|()| Error::Failed("the host gave the body twice".to_owned()))?;
     let bytes = read_body(&body, limit)?;
-    Ok(Response {
-        status,
-        headers,
-        body: bytes,
-    })
+    Ok(Response { status, headers, body: bytes })
 }
 
 fn read_body(body: &IncomingBody, limit: usize) -> Result<Vec<u8>, Error> {
-    let stream = body
-        .stream()
-        .map_err(|()| Error::Failed("the host gave the body twice".to_owned()))?;
+    let stream = body.stream().map_err(|()| Error::Failed("the host gave the body twice".to_owned()))?;
     let mut bytes = Vec::new();
     loop {
         match stream.blocking_read(READ_BYTES) {
@@ -149,10 +117,7 @@ fn read_body(body: &IncomingBody, limit: usize) -> Result<Vec<u8>, Error> {
             Ok(piece) => bytes.extend_from_slice(&piece),
             Err(StreamError::Closed) => return Ok(bytes),
             Err(StreamError::LastOperationFailed(error)) => {
-                return Err(Error::Unreachable(format!(
-                    "the answer broke off: {}",
-                    error.to_debug_string()
-                )));
+                return Err(Error::Unreachable(format!("the answer broke off: {}", error.to_debug_string())));
             }
         }
     }
@@ -161,12 +126,8 @@ fn read_body(body: &IncomingBody, limit: usize) -> Result<Vec<u8>, Error> {
 impl From<ErrorCode> for Error {
     fn from(code: ErrorCode) -> Self {
         match code {
-            ErrorCode::HttpRequestDenied => {
-                Self::Denied("the grant of this component does not cover it".to_owned())
-            }
-            ErrorCode::DestinationIpProhibited => {
-                Self::Denied("the address is not allowed on this host".to_owned())
-            }
+            ErrorCode::HttpRequestDenied => Self::Denied("the grant of this component does not cover it".to_owned()),
+            ErrorCode::DestinationIpProhibited => Self::Denied("the address is not allowed on this host".to_owned()),
             ErrorCode::InternalError(Some(text)) => Self::Failed(text),
             ErrorCode::InternalError(None) => Self::Failed("the host gave no reason".to_owned()),
             ErrorCode::DnsTimeout
@@ -187,9 +148,7 @@ impl From<ErrorCode> for Error {
             | ErrorCode::HttpRequestUriTooLong
             | ErrorCode::HttpRequestBodySize(_)
             | ErrorCode::HttpRequestHeaderSize(_)
-            | ErrorCode::HttpRequestHeaderSectionSize(_) => {
-                Self::InvalidRequest(format!("{code:?}"))
-            }
+            | ErrorCode::HttpRequestHeaderSectionSize(_) => Self::InvalidRequest(format!("{code:?}")),
             other => Self::Failed(format!("{other:?}")),
         }
     }

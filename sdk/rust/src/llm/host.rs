@@ -29,10 +29,7 @@ const ROLES: [(Role, chat::Role); 4] = [
 ];
 
 fn message_out(message: &Message) -> chat::Message {
-    let role = ROLES
-        .iter()
-        .find(|(ours, _)| *ours == message.role)
-        .map_or(chat::Role::User, |(_, theirs)| *theirs);
+    let role = ROLES.iter().find(|(ours, _)| *ours == message.role).map_or(chat::Role::User, |(_, theirs)| *theirs);
     let calls = message.tool_calls.iter().map(|call| chat::ToolCall {
         id: call.id.clone(),
         name: call.name.clone(),
@@ -47,22 +44,14 @@ fn message_out(message: &Message) -> chat::Message {
 }
 
 fn message_in(message: chat::Message) -> Message {
-    let role = ROLES
-        .iter()
-        .find(|(_, theirs)| *theirs == message.role)
-        .map_or(Role::Assistant, |(ours, _)| *ours);
+    let role = ROLES.iter().find(|(_, theirs)| *theirs == message.role).map_or(Role::Assistant, |(ours, _)| *ours);
     let calls = message.tool_calls.into_iter().map(|call| ToolCall {
         id: call.id,
         name: call.name,
         // The host has checked that it is JSON.
         arguments: serde_json::from_str(&call.arguments).unwrap_or(Value::Null),
     });
-    Message {
-        role,
-        content: message.content,
-        tool_calls: calls.collect(),
-        answers: message.answers,
-    }
+    Message { role, content: message.content, tool_calls: calls.collect(), answers: message.answers }
 }
 
 pub(super) fn complete(request: &Request) -> Result<Reply, Error> {

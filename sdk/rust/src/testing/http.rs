@@ -13,9 +13,6 @@ pub(crate) fn send(request: &Request) -> Result<Response, Error> {
             Err(Error::TooLarge(request.body_bytes_max))
         }
         Some(answer) => answer,
-        None => Err(Error::Denied(format!(
-            "{} {} was not scripted",
-            request.method, request.url
-        ))),
+        None => Err(Error::Denied(format!("{} {} was not scripted", request.method, request.url))),
     }
 }

@@ -18,9 +18,7 @@ pub(crate) fn complete(request: &Request) -> Result<Reply, Error> {
         state.llm.take()
     });
     let Some(mut script) = script else {
-        return Err(Error::Denied(
-            "no model was scripted: call `host.answer_llm(…)`".to_owned(),
-        ));
+        return Err(Error::Denied("no model was scripted: call `host.answer_llm(…)`".to_owned()));
     };
     let answer = script(request);
     super::with(|state| {
@@ -30,7 +28,5 @@ pub(crate) fn complete(request: &Request) -> Result<Reply, Error> {
 }
 
 pub(crate) fn embed(_model: &str, _texts: &[String]) -> Result<Vec<Vec<f32>>, Error> {
-    Err(Error::UnknownModel(
-        "the scripted host has no embedder".to_owned(),
-    ))
+    Err(Error::UnknownModel("the scripted host has no embedder".to_owned()))
 }

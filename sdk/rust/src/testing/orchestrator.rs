@@ -10,9 +10,7 @@ pub(crate) fn granted_tools() -> Vec<GrantedTool> {
 
 pub(crate) fn call_tool(name: &str, input: &Value) -> Result<Value, ToolCallError> {
     let Some(mut script) = super::with(|state| state.tools.take()) else {
-        return Err(ToolCallError::Denied(format!(
-            "`{name}` was not scripted: call `host.on_tool(…)`"
-        )));
+        return Err(ToolCallError::Denied(format!("`{name}` was not scripted: call `host.on_tool(…)`")));
     };
     let answer = script(name, input);
     super::with(|state| {
@@ -22,9 +20,7 @@ pub(crate) fn call_tool(name: &str, input: &Value) -> Result<Value, ToolCallErro
 }
 
 fn denied<T>() -> Result<T, ExecutionError> {
-    Err(ExecutionError::Denied(
-        "the scripted host starts no executions".to_owned(),
-    ))
+    Err(ExecutionError::Denied("the scripted host starts no executions".to_owned()))
 }
 
 pub(crate) fn start(_blueprint: &str, _inputs: &Value) -> Result<String, ExecutionError> {

@@ -41,11 +41,7 @@ pub(super) fn cut(text: &str, cut: Cut) -> Vec<Piece> {
         let shown = start + text[start..end].trim_end().len();
         line += text[counted..start].matches('\n').count();
         counted = start;
-        pieces.push(Piece {
-            start,
-            end: shown,
-            line,
-        });
+        pieces.push(Piece { start, end: shown, line });
         if skip_space(text, end) >= text.len() {
             break;
         }
@@ -60,17 +56,9 @@ fn end_of_piece(text: &str, start: usize, size: usize) -> usize {
         return text.len();
     };
     let limit = start + limit;
-    let middle = text[start..]
-        .char_indices()
-        .nth(size / 2)
-        .map_or(start, |(at, _)| start + at);
+    let middle = text[start..].char_indices().nth(size / 2).map_or(start, |(at, _)| start + at);
     let mut best = (Border::Character, limit);
-    for (at, _) in text[middle..limit]
-        .char_indices()
-        .skip(1)
-        .map(|(at, c)| (middle + at, c))
-        .chain([(limit, ' ')])
-    {
+    for (at, _) in text[middle..limit].char_indices().skip(1).map(|(at, c)| (middle + at, c)).chain([(limit, ' ')]) {
         let border = border(text, at);
         if border >= best.0 && border != Border::Character {
             best = (border, at);
@@ -106,26 +94,12 @@ fn next_start(text: &str, start: usize, end: usize, overlap: usize) -> usize {
     if overlap == 0 {
         return after;
     }
-    let earliest = text[..end]
-        .char_indices()
-        .rev()
-        .nth(overlap - 1)
-        .map_or(0, |(at, _)| at)
-        .max(start + 1);
-    let earliest = (earliest..=end)
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(end);
-    let places = || {
-        text[earliest..end]
-            .char_indices()
-            .map(|(at, _)| earliest + at)
-    };
+    let earliest = text[..end].char_indices().rev().nth(overlap - 1).map_or(0, |(at, _)| at).max(start + 1);
+    let earliest = (earliest..=end).find(|&at| text.is_char_boundary(at)).unwrap_or(end);
+    let places = || text[earliest..end].char_indices().map(|(at, _)| earliest + at);
     let begins = |at: usize, least: Border| border(text, at) >= least;
-    let sentence = places()
-        .map(|at| skip_space(text, at))
-        .find(|&at| at < end && begins_sentence(text, at));
-    let word = places()
-        .find(|&at| begins(at, Border::Word) && !text[at..].starts_with(char::is_whitespace));
+    let sentence = places().map(|at| skip_space(text, at)).find(|&at| at < end && begins_sentence(text, at));
+    let word = places().find(|&at| begins(at, Border::Word) && !text[at..].starts_with(char::is_whitespace));
     sentence.or(word).filter(|&at| at > start).unwrap_or(after)
 }
 
@@ -147,38 +121,13 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, size: usize, overlap: usize) -> Vec<&str> {
-        cut(text, Cut { size, overlap })
-            .into_iter()
-            .map(|piece| &text[piece.start..piece.end])
-            .collect()
+        cut(text, Cut { size, overlap }).into_iter().map(|piece| &text[piece.start..piece.end]).collect()
     }
 
     #[test]
     fn a_short_text_is_one_piece() {
-        assert_eq!(
-            cut(
-                "  Hi.\n",
-                Cut {
-                    size: 50,
-                    overlap: 10
-                }
-            ),
-            [Piece {
-                start: 2,
-                end: 5,
-                line: 1
-            }]
-        );
-        assert_eq!(
-            cut(
-                " \n ",
-                Cut {
-                    size: 50,
-                    overlap: 10
-                }
-            ),
-            []
-        );
+        assert_eq!(cut("  Hi.\n", Cut { size: 50, overlap: 10 }), [Piece { start: 2, end: 5, line: 1 }]);
+        assert_eq!(cut(" \n ", Cut { size: 50, overlap: 10 }), []);
     }
 
     #[test]
@@ -187,14 +136,8 @@ mod tests {
             shown("One two three.\n\nFour five. Six seven eight.", 30, 0),
             ["One two three.", "Four five. Six seven eight."]
         );
-        assert_eq!(
-            shown("One two three. Four five six seven", 20, 0),
-            ["One two three.", "Four five six seven"]
-        );
-        assert_eq!(
-            shown("onetwothree fourfivesix seven", 20, 0),
-            ["onetwothree", "fourfivesix seven"]
-        );
+        assert_eq!(shown("One two three. Four five six seven", 20, 0), ["One two three.", "Four five six seven"]);
+        assert_eq!(shown("onetwothree fourfivesix seven", 20, 0), ["onetwothree", "fourfivesix seven"]);
         assert_eq!(shown("abcdefghij", 4, 0), ["abcd", "efgh", "ij"]);
     }
 
@@ -204,18 +147,13 @@ mod tests {
         // The second piece has no sentence border in its second half, so it ends at a word.
         assert_eq!(
             shown(text, 30, 14),
-            [
-                "First one here. Second one.",
-                "Second one. Third one is",
-                "Third one is longer. Fourth."
-            ]
+            ["First one here. Second one.", "Second one. Third one is", "Third one is longer. Fourth."]
         );
     }
 
     #[test]
     fn no_piece_is_larger_than_asked_and_nothing_is_lost() {
-        let text = "Ärger über Öl. 東京は日本の首都です。大阪は違う。\n\nzażółć gęślą jaźń 🙂🙂🙂 "
-            .repeat(40);
+        let text = "Ärger über Öl. 東京は日本の首都です。大阪は違う。\n\nzażółć gęślą jaźń 🙂🙂🙂 ".repeat(40);
         for (size, overlap) in [(50, 0), (50, 24), (97, 13), (1000, 200)] {
             let pieces = cut(&text, Cut { size, overlap });
             let mut covered = 0;
@@ -233,16 +171,7 @@ mod tests {
     #[test]
     fn lines_are_counted_from_one() {
         let text = "a\nb\n\nsecond paragraph is here";
-        let pieces = cut(
-            text,
-            Cut {
-                size: 26,
-                overlap: 0,
-            },
-        );
-        assert_eq!(
-            pieces.iter().map(|piece| piece.line).collect::<Vec<_>>(),
-            [1, 4]
-        );
+        let pieces = cut(text, Cut { size: 26, overlap: 0 });
+        assert_eq!(pieces.iter().map(|piece| piece.line).collect::<Vec<_>>(), [1, 4]);
     }
 }

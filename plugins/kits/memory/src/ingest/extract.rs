@@ -24,32 +24,12 @@ const CSV: &str = "text/csv";
 const JSON: &str = "application/json";
 
 const FORMATS: &[Format] = &[
-    Format {
-        media_type: PLAIN,
-        aliases: &["text", "txt", "application/octet-stream"],
-        read: as_it_is,
-    },
+    Format { media_type: PLAIN, aliases: &["text", "txt", "application/octet-stream"], read: as_it_is },
     // Markdown is written to be read as it is, and its headings are where a reader looks for a cited line.
-    Format {
-        media_type: MARKDOWN,
-        aliases: &["text/x-markdown", "markdown", "md"],
-        read: as_it_is,
-    },
-    Format {
-        media_type: HTML,
-        aliases: &["application/xhtml+xml", "html"],
-        read: |text| Ok(html::text(text)),
-    },
-    Format {
-        media_type: CSV,
-        aliases: &["application/csv", "csv"],
-        read: csv_lines,
-    },
-    Format {
-        media_type: JSON,
-        aliases: &["text/json", "application/x-ndjson", "json"],
-        read: json_lines,
-    },
+    Format { media_type: MARKDOWN, aliases: &["text/x-markdown", "markdown", "md"], read: as_it_is },
+    Format { media_type: HTML, aliases: &["application/xhtml+xml", "html"], read: |text| Ok(html::text(text)) },
+    Format { media_type: CSV, aliases: &["application/csv", "csv"], read: csv_lines },
+    Format { media_type: JSON, aliases: &["text/json", "application/x-ndjson", "json"], read: json_lines },
 ];
 
 /// Returns the media type a document was read as, and its text. Fails when the media type is unknown, or the document
@@ -65,10 +45,7 @@ pub(super) fn text(raw: &Raw) -> Result<(&'static str, String), ToolError> {
         .find(|format| format.media_type == wanted || format.aliases.contains(&wanted))
         .ok_or_else(|| {
             let known: Vec<&str> = FORMATS.iter().map(|format| format.media_type).collect();
-            ToolError::invalid(
-                "media_type",
-                format!("`{wanted}` cannot be read; known are {}", known.join(", ")),
-            )
+            ToolError::invalid("media_type", format!("`{wanted}` cannot be read; known are {}", known.join(", ")))
         })?;
     Ok((format.media_type, normalise(&(format.read)(&raw.text)?)))
 }
@@ -77,28 +54,16 @@ pub(super) fn text(raw: &Raw) -> Result<(&'static str, String), ToolError> {
 fn sniff(raw: &Raw) -> &'static str {
     let head = raw.text.trim_start();
     let start: String = head.chars().take(64).flat_map(char::to_lowercase).collect();
-    if ["<!doctype html", "<html", "<head", "<body"]
-        .iter()
-        .any(|tag| start.starts_with(tag))
-    {
+    if ["<!doctype html", "<html", "<head", "<body"].iter().any(|tag| start.starts_with(tag)) {
         return HTML;
     }
     if head.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(head).is_ok() {
         return JSON;
     }
     let name = raw.name.to_lowercase();
-    let endings = [
-        (".md", MARKDOWN),
-        (".markdown", MARKDOWN),
-        (".csv", CSV),
-        (".html", HTML),
-        (".htm", HTML),
-        (".jsonl", JSON),
-    ];
-    endings
-        .iter()
-        .find(|(ending, _)| name.ends_with(ending))
-        .map_or(PLAIN, |(_, media_type)| media_type)
+    let endings =
+        [(".md", MARKDOWN), (".markdown", MARKDOWN), (".csv", CSV), (".html", HTML), (".htm", HTML), (".jsonl", JSON)];
+    endings.iter().find(|(ending, _)| name.ends_with(ending)).map_or(PLAIN, |(_, media_type)| media_type)
 }
 
 fn as_it_is(text: &str) -> Result<String, ToolError> {
@@ -109,27 +74,19 @@ fn as_it_is(text: &str) -> Result<String, ToolError> {
 fn csv_lines(text: &str) -> Result<String, ToolError> {
     let first = text.lines().next().unwrap_or_default();
     let delimiters = [b',', b';', b'\t', b'|'];
-    let delimiter = delimiters
-        .into_iter()
-        .max_by_key(|&mark| (first.bytes().filter(|&b| b == mark).count(), mark == b','));
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter.unwrap_or(b','))
-        .flexible(true)
-        .from_reader(text.as_bytes());
+    let delimiter =
+        delimiters.into_iter().max_by_key(|&mark| (first.bytes().filter(|&b| b == mark).count(), mark == b','));
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter.unwrap_or(b',')).flexible(true).from_reader(text.as_bytes());
     let refuse = |error: csv::Error| ToolError::invalid("source", format!("is not CSV: {error}"));
     let names = reader.headers().map_err(refuse)?.clone();
     let mut lines = String::new();
     for row in reader.records() {
         let row = row.map_err(refuse)?;
-        let cells = row
-            .iter()
-            .enumerate()
-            .filter(|(_, value)| !value.trim().is_empty());
-        let named = cells.map(|(at, value)| {
-            match names.get(at).map(str::trim).filter(|name| !name.is_empty()) {
-                Some(name) => format!("{name}: {}", value.trim()),
-                None => value.trim().to_owned(),
-            }
+        let cells = row.iter().enumerate().filter(|(_, value)| !value.trim().is_empty());
+        let named = cells.map(|(at, value)| match names.get(at).map(str::trim).filter(|name| !name.is_empty()) {
+            Some(name) => format!("{name}: {}", value.trim()),
+            None => value.trim().to_owned(),
         });
         lines.push_str(&named.collect::<Vec<_>>().join("; "));
         lines.push('\n');
@@ -141,8 +98,7 @@ fn csv_lines(text: &str) -> Result<String, ToolError> {
 fn json_lines(text: &str) -> Result<String, ToolError> {
     let mut lines = String::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
-        let value =
-            value.map_err(|error| ToolError::invalid("source", format!("is not JSON: {error}")))?;
+        let value = value.map_err(|error| ToolError::invalid("source", format!("is not JSON: {error}")))?;
         flatten("", &value, &mut lines);
     }
     Ok(lines)
@@ -152,11 +108,7 @@ fn flatten(path: &str, value: &Value, lines: &mut String) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 flatten(&path, field, lines);
             }
         }

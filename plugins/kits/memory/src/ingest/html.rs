@@ -2,9 +2,7 @@
 //! (`script`, `style`, `nav`, …) goes, blocks become lines, headings and paragraphs stand apart.
 
 /// Elements whose content no reader sees as text of the page.
-const HIDDEN: &[&str] = &[
-    "script", "style", "template", "noscript", "svg", "head", "nav", "iframe", "object",
-];
+const HIDDEN: &[&str] = &["script", "style", "template", "noscript", "svg", "head", "nav", "iframe", "object"];
 /// Elements that stand apart from what is around them.
 const PARAGRAPHS: &[&str] = &[
     "p",
@@ -31,19 +29,7 @@ const PARAGRAPHS: &[&str] = &[
     "hr",
 ];
 /// Elements that begin a line.
-const LINES: &[&str] = &[
-    "br",
-    "div",
-    "li",
-    "tr",
-    "dt",
-    "dd",
-    "figcaption",
-    "caption",
-    "option",
-    "address",
-    "title",
-];
+const LINES: &[&str] = &["br", "div", "li", "tr", "dt", "dd", "figcaption", "caption", "option", "address", "title"];
 /// Elements whose content stands beside its neighbour's.
 const CELLS: &[&str] = &["td", "th"];
 
@@ -115,11 +101,7 @@ pub(super) fn text(html: &str) -> String {
         } else if rest.starts_with("<!") || rest.starts_with("<?") {
             rest = after(rest, ">");
         } else if let Some((tag, behind)) = tag(rest) {
-            rest = if !tag.closes && HIDDEN.contains(&tag.name.as_str()) {
-                skip(behind, &tag.name)
-            } else {
-                behind
-            };
+            rest = if !tag.closes && HIDDEN.contains(&tag.name.as_str()) { skip(behind, &tag.name) } else { behind };
             page.tag(&tag);
         } else {
             page.words("<");
@@ -138,12 +120,8 @@ struct Tag {
 /// Reads a tag at the start of `text`, and returns it with what comes behind. `None` when `<` is only a character.
 fn tag(text: &str) -> Option<(Tag, &str)> {
     let inner = text.strip_prefix('<')?;
-    let (closes, inner) = inner
-        .strip_prefix('/')
-        .map_or((false, inner), |inner| (true, inner));
-    let end = inner
-        .find(|c: char| !c.is_ascii_alphanumeric())
-        .unwrap_or(inner.len());
+    let (closes, inner) = inner.strip_prefix('/').map_or((false, inner), |inner| (true, inner));
+    let end = inner.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(inner.len());
     if !inner.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return None;
     }
@@ -166,9 +144,7 @@ fn skip<'a>(text: &'a str, name: &str) -> &'a str {
     let mut rest = text;
     while let Some(open) = rest.find("</") {
         rest = &rest[open..];
-        let named = rest
-            .get(2..2 + name.len())
-            .is_some_and(|found| found.eq_ignore_ascii_case(name));
+        let named = rest.get(2..2 + name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name));
         if named {
             return after(rest, ">");
         }
@@ -198,11 +174,7 @@ impl Page {
             self.breaks(2);
         } else if LINES.contains(&name) {
             self.breaks(1);
-        } else if CELLS.contains(&name)
-            && !tag.closes
-            && !self.text.ends_with(['\n', ' '])
-            && !self.text.is_empty()
-        {
+        } else if CELLS.contains(&name) && !tag.closes && !self.text.ends_with(['\n', ' ']) && !self.text.is_empty() {
             self.text.push_str(" | ");
         }
         if name == "li" && !tag.closes {
@@ -215,12 +187,7 @@ impl Page {
         if self.text.is_empty() {
             return;
         }
-        let there = self
-            .text
-            .bytes()
-            .rev()
-            .take_while(|&byte| byte == b'\n')
-            .count();
+        let there = self.text.bytes().rev().take_while(|&byte| byte == b'\n').count();
         for _ in there..wanted {
             self.text.push('\n');
         }
@@ -249,10 +216,7 @@ fn decode(raw: &str) -> String {
     while let Some(at) = rest.find('&') {
         text.push_str(&rest[..at]);
         rest = &rest[at..];
-        let end = rest
-            .bytes()
-            .take(ENTITY_BYTES_MAX + 2)
-            .position(|byte| byte == b';');
+        let end = rest.bytes().take(ENTITY_BYTES_MAX + 2).position(|byte| byte == b';');
         match end.and_then(|end| Some((character(&rest[1..end])?, end))) {
             Some((decoded, end)) => {
                 text.push_str(&decoded);
@@ -274,14 +238,9 @@ fn character(reference: &str) -> Option<String> {
             Some(hex) => u32::from_str_radix(hex, 16).ok()?,
             None => number.parse().ok()?,
         };
-        return char::from_u32(code)
-            .filter(|&c| c != '\0')
-            .map(String::from);
+        return char::from_u32(code).filter(|&c| c != '\0').map(String::from);
     }
-    ENTITIES
-        .iter()
-        .find(|(name, _)| *name == reference)
-        .map(|(_, text)| (*text).to_owned())
+    ENTITIES.iter().find(|(name, _)| *name == reference).map(|(_, text)| (*text).to_owned())
 }
 
 #[cfg(test)]
@@ -294,10 +253,7 @@ mod tests {
             <h1>The  lamp</h1>\n<p>It burned\n  <b>paraffin</b> &amp; oil&nbsp;&#8212; for &euro;12.</p>\
             <script>if (a < b) { x(\"</p>\") }</script><ul><li>One</li><li>Two</li></ul><!-- no -->\
             <table><tr><td>a</td><td>b</td></tr></table></body></html>";
-        assert_eq!(
-            text(page).trim(),
-            "The lamp\n\nIt burned paraffin & oil — for €12.\n\n- One\n- Two\n\na | b"
-        );
+        assert_eq!(text(page).trim(), "The lamp\n\nIt burned paraffin & oil — for €12.\n\n- One\n- Two\n\na | b");
     }
 
     #[test]
@@ -305,10 +261,7 @@ mod tests {
         assert_eq!(text("a < b && c > d"), "a < b && c > d");
         assert_eq!(text("x<p title='>'>y"), "x\n\ny");
         assert_eq!(text("x<script>never closed"), "x");
-        assert_eq!(
-            text("<é>&#xD800;&#0;&bogus;&;&"),
-            "<é>&#xD800;&#0;&bogus;&;&"
-        );
+        assert_eq!(text("<é>&#xD800;&#0;&bogus;&;&"), "<é>&#xD800;&#0;&bogus;&;&");
         assert_eq!(text("x<p unclosed \""), "x\n\n");
     }
 

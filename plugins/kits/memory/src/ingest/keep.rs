@@ -37,9 +37,7 @@ pub(super) struct Kept {
 pub(super) fn keep(document: &Document<'_>) -> Result<Kept, ToolError> {
     let count = document.pieces.len();
     if count > PIECES_MAX {
-        let message = format!(
-            "makes {count} pieces, at most {PIECES_MAX} are kept; raise `chunk_size` or split it"
-        );
+        let message = format!("makes {count} pieces, at most {PIECES_MAX} are kept; raise `chunk_size` or split it");
         return Err(ToolError::invalid("source", message));
     }
     let items = document.items();
@@ -47,10 +45,7 @@ pub(super) fn keep(document: &Document<'_>) -> Result<Kept, ToolError> {
     if first.as_ref() == Some(&items[0]) {
         return Ok(Kept::default());
     }
-    let before = first
-        .as_ref()
-        .and_then(|item| item.metadata.get("chunks")?.as_u64())
-        .unwrap_or(0);
+    let before = first.as_ref().and_then(|item| item.metadata.get("chunks")?.as_u64()).unwrap_or(0);
     let mut kept = Kept::default();
     for (number, item) in items.iter().enumerate().skip(1) {
         if memory::read(document.scope, &item.key)?.as_ref() != Some(item) {
@@ -94,12 +89,7 @@ impl Document<'_> {
     /// The items of all pieces; the same document makes the same items.
     fn items(&self) -> Vec<Item> {
         let metadata = Value::Object(self.metadata.clone()).to_string();
-        let whole = digest::of(&[
-            self.text,
-            self.media_type,
-            &metadata,
-            &format!("{:?}", self.pieces),
-        ]);
+        let whole = digest::of(&[self.text, self.media_type, &metadata, &format!("{:?}", self.pieces)]);
         let item = |(number, piece): (usize, &chunk::Piece)| {
             let text = &self.text[piece.start..piece.end];
             let mut metadata = self.metadata.clone();
@@ -117,23 +107,14 @@ impl Document<'_> {
                 metadata.insert("chunks".to_owned(), self.pieces.len().into());
                 metadata.insert("document_hash".to_owned(), whole.clone().into());
             }
-            Item {
-                key: self.key(number),
-                text: text.to_owned(),
-                metadata,
-            }
+            Item { key: self.key(number), text: text.to_owned(), metadata }
         };
         self.pieces.iter().enumerate().map(item).collect()
     }
 
     fn piece(&self, number: usize, item: &Item) -> Piece {
         let chunk::Piece { start, end, .. } = self.pieces[number];
-        Piece {
-            key: item.key.clone(),
-            chunk: number,
-            start,
-            end,
-        }
+        Piece { key: item.key.clone(), chunk: number, start, end }
     }
 
     /// A colon in a name would let `a:0` stand among the pieces of `a`, so it is written as `%3A`.
@@ -142,10 +123,7 @@ impl Document<'_> {
         if name.len() <= NAME_BYTES_MAX {
             return format!("doc:{name}:{number}");
         }
-        let cut = (0..=NAME_BYTES_MAX)
-            .rev()
-            .find(|&at| name.is_char_boundary(at))
-            .unwrap_or(0);
+        let cut = (0..=NAME_BYTES_MAX).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
         format!("doc:{}~{}:{number}", &name[..cut], digest::short(&[&name]))
     }
 }

@@ -1,0 +1,129 @@
+//! Money and tokens: before the start, before each call, inside loops and children.
+
+use ice_core::catalog::Effects;
+use ice_core::event::CapabilityUse;
+
+use super::*;
+
+fn asks(budget: &str, model: &str) -> String {
+    format!(
+        "
+        budget: {budget}
+        nodes:
+          - {{id: a, type: llm, prompt: one two three, llm_config: {{provider: test, model: {model}, max_tokens: 100}}}}
+          - id: b
+            type: llm
+            prompt: '{{{{ a.text }}}} again'
+            dependencies: [a]
+            llm_config: {{provider: test, model: {model}, max_tokens: 100}}
+        "
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_cannot_suffice_starts_nothing() {
+    let world = World::new(Script::new());
+    let problems = try_start(&world.engine, &asks("{tokens: 150}", "m"), json!({})).await.err().unwrap();
+    assert_eq!((problems[0].code, problems[0].code.http()), (Code::X005, 402));
+    assert!(world.outside.store.ids().is_empty());
+    assert!(world.outside.llm.asked().is_empty());
+    let ran = world.run(&asks("{tokens: 1000}", "m"), json!({})).await;
+    assert_eq!(ran.ending.status, FinalStatus::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ledger_equals_the_sum_of_usage() {
+    let world = World::new(Script::new());
+    let ran = world.run(&asks("{tokens: 1000}", "m"), json!({})).await;
+    let view = replay(&ran.events).unwrap();
+    // Three words in, three out; four in, four out; a token costs a micro-dollar.
+    assert_eq!((view.usage.total_tokens(), view.usage.cost_micro_usd), (14, 14));
+    assert_eq!(ran.ending.usage, view.usage);
+    assert!(view.reserved.is_empty());
+    let answers = |event: &&Event| matches!(&event.fact, Fact::CapabilityUsed(CapabilityUse { reply: Some(_), .. }));
+    assert_eq!(ran.events.iter().filter(answers).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_is_stopped_before_the_call_that_would_break_the_limit() {
+    let world = World::new(Script::new());
+    let ran = world
+        .run(
+            "
+            budget: {usd: 0.00012}
+            nodes:
+              - id: each
+                type: loop
+                items_source: [1, 2, 3, 4, 5, 6, 7, 8, 9]
+                body:
+                  - {id: l, type: llm, prompt: a b c d e f g h i j, llm_config: {provider: test, model: m, max_tokens: 60}}
+            ",
+            json!({}),
+        )
+        .await;
+    assert_eq!((ran.ending.status, ran.problem_code()), (FinalStatus::Failed, Some(Code::X005)));
+    // Each call costs 20 and could cost 70: the fourth would begin at 60 and could end at 130.
+    assert_eq!(world.outside.llm.asked().len(), 3);
+    assert!(ran.ending.usage.cost_micro_usd <= 120);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_spends_from_its_parents_budget() {
+    let child = json!({
+        "schema_version": "1.2.0",
+        "nodes": [{
+            "id": "l", "type": "llm", "prompt": "a b c d e",
+            "llm_config": { "provider": "test", "model": "m", "max_tokens": 50 },
+        }],
+    });
+    let world = World::new(Script::new().blueprint("kit.child", child));
+    let blueprint = |tokens: u32| {
+        format!(
+            "
+            budget: {{tokens: {tokens}}}
+            nodes:
+              - {{id: first, type: workflow, workflow_ref: kit.child}}
+              - {{id: second, type: workflow, workflow_ref: kit.child, dependencies: [first]}}
+            "
+        )
+    };
+    let ran = world.run(&blueprint(65), json!({})).await;
+    assert_eq!(ran.ending.status, FinalStatus::Completed);
+    assert_eq!(ran.ending.usage.total_tokens(), 20);
+    assert_eq!(replay(&ran.events).unwrap().usage, ran.ending.usage, "the parent's events say it too");
+    let ran = world.run(&blueprint(60), json!({})).await;
+    assert_eq!(ran.problem_code(), Some(Code::X005));
+    assert_eq!(ran.state("first"), "finished");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_can_tighten_the_budget() {
+    let world = World::new(Script::new());
+    let parsed = parse(&asks("{tokens: 1000}", "m"), "x").unwrap();
+    let plan = Arc::new(world.engine.plan(&parsed).await.unwrap());
+    let mut start = StartExecution::new(plan, json!({}));
+    start.budget.tokens = Some(50);
+    assert_eq!(world.engine.start(start).await.err().unwrap()[0].code, Code::X005);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_failed_is_not_charged_and_frees_its_reservation() {
+    let llm = Answers::echo().then_fail(broken());
+    let world = World::with_model(Script::new().tool("say", Effects::None, Ok), llm);
+    let ran = world
+        .run(
+            "
+            budget: {tokens: 150}
+            nodes:
+              - id: a
+                type: llm
+                prompt: one
+                retries: 1
+                llm_config: {provider: test, model: m, max_tokens: 100}
+            ",
+            json!({}),
+        )
+        .await;
+    assert_eq!(ran.ending.status, FinalStatus::Completed);
+    assert_eq!(ran.ending.usage.total_tokens(), 2);
+}

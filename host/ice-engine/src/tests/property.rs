@@ -1,0 +1,110 @@
+//! Random graphs with random failures, through the whole engine.
+
+use std::collections::HashMap;
+
+use ice_core::catalog::Effects;
+use proptest::prelude::*;
+
+use super::*;
+
+/// What a node of a random graph does.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    Well,
+    Fails,
+    FailsOnce,
+}
+
+fn graphs() -> impl Strategy<Value = Vec<(Vec<usize>, Does)>> {
+    let does = prop_oneof![5 => Just(Does::Well), 1 => Just(Does::Fails), 1 => Just(Does::FailsOnce)];
+    let node = (proptest::collection::vec(any::<usize>(), 0..3), does);
+    proptest::collection::vec(node, 1..20).prop_map(|raw| {
+        let needs = |index: usize, edges: &[usize]| {
+            let mut needs: Vec<usize> = edges.iter().filter(|_| index > 0).map(|edge| edge % index.max(1)).collect();
+            needs.sort_unstable();
+            needs.dedup();
+            needs
+        };
+        raw.iter().enumerate().map(|(index, (edges, does))| (needs(index, edges), *does)).collect()
+    })
+}
+
+fn blueprint(graph: &[(Vec<usize>, Does)], policy: &str) -> String {
+    let node = |(index, (needs, does)): (usize, &(Vec<usize>, Does))| {
+        let needs: Vec<String> = needs.iter().map(|needed| format!("n{needed}")).collect();
+        let tool = match does {
+            Does::Well => "well",
+            Does::Fails => "fail",
+            Does::FailsOnce => "flaky",
+        };
+        json!({
+            "id": format!("n{index}"), "type": "tool", "tool_name": tool, "dependencies": needs,
+            "retry_policy": { "max_attempts": 2, "backoff_seconds": 1 },
+        })
+    };
+    let nodes: Vec<Value> = graph.iter().enumerate().map(node).collect();
+    json!({ "schema_version": "1.2.0", "failure_policy": policy, "nodes": nodes }).to_string()
+}
+
+fn run(graph: &[(Vec<usize>, Does)], policy: &str) -> Ran {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let script = Script::new()
+            .tool("well", Effects::None, Ok)
+            .tool("fail", Effects::External, |_| Err(permanently_broken()))
+            .slow_tool("flaky", Effects::External, |call, _| async move {
+                // No breaker opens: what is wrong is the first attempt, not the tool.
+                tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+                if call.attempt == 1 { Err(broken()) } else { Ok(json!({})) }
+            });
+        World::new(script).run(&blueprint(graph, policy), json!({})).await
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_node_has_one_end_and_order_is_kept(graph in graphs(), halt: bool) {
+        let ran = run(&graph, if halt { "halt" } else { "continue_possible" });
+        let mut ends: HashMap<&str, u64> = HashMap::new();
+        let mut begins: HashMap<&str, u64> = HashMap::new();
+        for event in &ran.events {
+            match &event.fact {
+                Fact::NodeStarted { .. } => drop(begins.entry(event.path.as_str()).or_insert(event.seq)),
+                Fact::NodeFinished { .. } | Fact::NodeFailed { .. } | Fact::NodeSkipped { .. } => {
+                    prop_assert!(ends.insert(event.path.as_str(), event.seq).is_none(), "{} ended twice", event.path);
+                }
+                _ => {}
+            }
+        }
+        prop_assert_eq!(ends.len(), graph.len());
+        for (index, (needs, _)) in graph.iter().enumerate() {
+            let Some(begin) = begins.get(format!("n{index}").as_str()) else { continue };
+            for needed in needs {
+                let needed = format!("n{needed}");
+                prop_assert!(ends[needed.as_str()] < *begin);
+                prop_assert_eq!(ran.state(&needed), "finished");
+            }
+        }
+        let view = replay(&ran.events).unwrap();
+        prop_assert_eq!(view.status, ran.ending.status.into());
+        prop_assert_eq!(&view.outputs, &ran.ending.outputs);
+        prop_assert_eq!(&view.problem, &ran.ending.problem);
+    }
+
+    #[test]
+    fn without_halt_what_fails_is_decided_by_the_graph_alone(graph in graphs()) {
+        let few = graph.iter().filter(|(_, does)| matches!(does, Does::FailsOnce)).count() < 5;
+        prop_assume!(few);
+        let ran = run(&graph, "continue_possible");
+        let mut good = Vec::new();
+        for (index, (needs, does)) in graph.iter().enumerate() {
+            let able = needs.iter().all(|needed| good[*needed]);
+            let fails = matches!(does, Does::Fails);
+            good.push(able && !fails);
+            let expected = if !able { "skipped dependency" } else if fails { "failed X031" } else { "finished" };
+            prop_assert_eq!(ran.state(&format!("n{index}")), expected);
+        }
+    }
+}
