@@ -39,7 +39,7 @@ fn a_malformed_row_is_one_failure_with_its_line_and_the_others_succeed() {
         .exits(0);
     let outputs = &ran.json()["outputs"];
     assert_eq!((&outputs["total"], &outputs["success"], &outputs["failures"]), (&json!(9), &json!(8), &json!(1)), "{outputs}");
-    assert_eq!(outputs["errors"][0]["line"], 4, "{outputs}");
+    assert_eq!(outputs["items"][8]["line"], 4, "{outputs}");
     assert_eq!(bin.received().len(), 8);
 }
 

@@ -15,7 +15,7 @@ nodes:
   - id: ask
     type: llm
     dependencies: [write]
-    llm_config: { model: "" }
+    llm_config: { model: default }
     prompt: "{{ write.summary }}"
 outputs: { summary: "{{ write.summary }}", text: "{{ ask.text }}" }
 "#;

@@ -25,6 +25,9 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::output::Output;
 
+/// How often a busy model provider is asked again before the node or agent sees the failure.
+const LLM_RETRIES: u32 = 2;
+
 /// Where things stand in the home.
 pub(crate) struct Layout<'a>(pub(crate) &'a Path);
 
@@ -234,6 +237,7 @@ fn llm_options(config: &Config) -> Result<LlmOptions, Vec<Problem>> {
         default_model: config.llm.model.clone(),
         embedder: config.llm.embedder.clone(),
         prices_toml: prices_toml.transpose()?,
+        retries: LLM_RETRIES,
         ..LlmOptions::default()
     })
 }

@@ -63,6 +63,17 @@ pub(crate) struct Inside {
     pub(crate) depth: u32,
 }
 
+/// Everything an execution needs to run in this process.
+struct Launch {
+    plan: Arc<Plan>,
+    view: Execution,
+    /// What it did before, when it is taken up again.
+    past: Option<History>,
+    lease: Lease,
+    budget: Budget,
+    inside: Inside,
+}
+
 /// Events read from the store at once.
 const PAGE: u32 = 1_000;
 
@@ -123,7 +134,7 @@ impl Engine {
         let lease_ms = self.shared.options.lease_ms;
         let lease = ports.events.create(&id, &plan.name, &identity, &first, lease_ms).await.map_err(one)?;
         let view = replay(&first).expect("it begins with its start");
-        Ok(self.launch(id, plan, view, History::default(), lease, budget, inside))
+        Ok(self.launch(Launch { plan, view, past: None, lease, budget, inside }))
     }
 
     /// Goes on with an execution that another process left: replays its events and runs what is not done. One that
@@ -157,10 +168,9 @@ impl Engine {
                 return Err(problem);
             }
         };
-        let history = History::of(&list);
+        let past = Some(History::of(&list));
         let budget = plan.budget;
-        let handle = self.launch(id.clone(), Arc::new(plan), view, history, lease, budget, inside);
-        Ok(handle)
+        Ok(self.launch(Launch { plan: Arc::new(plan), view, past, lease, budget, inside }))
     }
 
     async fn ended(&self, id: &ExecutionId, control: &Arc<Control>) -> Result<Option<Handle>, Problem> {
@@ -184,18 +194,10 @@ impl Engine {
         self.plan(&parsed).await.map_err(|problems| cannot(&problems))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call starts, one resumes; both have everything at hand")]
-    fn launch(
-        &self,
-        id: ExecutionId,
-        plan: Arc<Plan>,
-        view: Execution,
-        history: History,
-        lease: Lease,
-        budget: Budget,
-        inside: Inside,
-    ) -> Handle {
-        let Inside { control, meter, depth } = inside;
+    fn launch(&self, launch: Launch) -> Handle {
+        let Launch { plan, view, past, lease, budget, inside: Inside { control, meter, depth } } = launch;
+        let id = control.id.clone();
+        let resumed = past.is_some();
         let run = Arc::new(Run {
             shared: Arc::clone(&self.shared),
             control: Arc::clone(&control),
@@ -209,14 +211,14 @@ impl Engine {
             permits: Semaphore::new(plan.max_parallel.max(1)),
             window: plan.max_parallel.max(1),
             halt_on_failure: plan.failure_policy == FailurePolicy::Halt,
-            history,
+            history: past.unwrap_or_default(),
             budget,
             announced: AtomicBool::new(view.cancel_requested.is_some()),
             depth,
         });
         self.shared.live.lock().expect("no panic while listing").insert(id, Arc::clone(&control));
         let handle = self.handle(control);
-        tokio::spawn(execute(run, plan, view));
+        tokio::spawn(execute(run, plan, view, resumed));
         handle
     }
 
@@ -235,9 +237,9 @@ impl Engine {
 }
 
 /// The one task of an execution: graph, writer, lease and time limit side by side.
-async fn execute(run: Arc<Run>, plan: Arc<Plan>, view: Execution) {
+async fn execute(run: Arc<Run>, plan: Arc<Plan>, view: Execution, resumed: bool) {
     let _gone = Gone { run: Arc::clone(&run) };
-    if view.seq > 1 {
+    if resumed {
         run.push(&NodePath::root(), 0, Fact::ExecutionResumed);
     }
     if let Some(reason) = &view.cancel_requested {

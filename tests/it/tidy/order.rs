@@ -18,6 +18,7 @@ const TOP: &[&str] = &[
     "LICENSE",
     "Makefile",
     "README.md",
+    ".rustfmt.toml",
     "clippy.toml",
     "deny.toml",
     "docker-compose.yml",

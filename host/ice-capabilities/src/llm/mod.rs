@@ -1,7 +1,7 @@
 //! Language models: who answers for a model's name, what it may cost, and the asking.
 //!
 //! [`PROVIDERS`] is the table; a provider is an entry, and its wire format a file beside this one ([`openai`], [`echo`]).
-//! Checking an answer against a schema and asking again is the caller's, retrying and budgets are the engine's.
+//! Checking an answer against a schema and asking again is the caller's, budgets are the engine's.
 
 mod echo;
 mod openai;
@@ -11,11 +11,12 @@ mod sse;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ice_core::budget::Usage;
 use ice_core::ports::{
-    DeltaSink, Embeddings, Failure, Llm, LlmReply, LlmRequest, Message, ModelInfo,
+    DeltaSink, Embeddings, Failure, Llm, LlmReply, LlmRequest, Message, ModelInfo, Retry,
 };
 use ice_core::problem::{Code, Problem};
 
@@ -78,6 +79,23 @@ pub struct Models {
     embedder: Option<(String, String)>,
     prices: Prices,
     max_tokens: u32,
+    retries: u32,
+}
+
+/// The longest pause a busy provider may want before it is asked again; a longer one is left to the caller.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The first pause when it names none; every further one is twice as long.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+
+/// How long to wait before a busy provider is asked again; `None` when it is not busy, or for too long.
+fn pause_of_busy(failure: &Failure, tried: u32) -> Option<Duration> {
+    let pause = match failure.retry {
+        _ if failure.problem.code != Code::X073 => return None,
+        Retry::Never => return None,
+        Retry::Maybe => PAUSE_FIRST * 2u32.saturating_pow(tried),
+        Retry::AfterMs(ms) => Duration::from_millis(ms),
+    };
+    (pause <= PAUSE_MAX).then_some(pause)
 }
 
 impl Models {
@@ -104,6 +122,7 @@ impl Models {
             embedder: None,
             prices,
             max_tokens: options.max_tokens.max(1),
+            retries: options.retries,
         };
         for (setting, slot) in [
             ("default_model", &options.default_model),
@@ -290,10 +309,18 @@ impl Llm for Models {
         check(request)?;
         let (provider, model) = self.route(&request.provider, &request.model)?;
         let most = self.most_tokens(request);
-        let completion = self
-            .configured(&provider)
-            .complete(&model, request, most, deltas)
-            .await?;
+        let configured = self.configured(&provider);
+        let mut tried = 0;
+        let completion = loop {
+            match configured.complete(&model, request, most, deltas).await {
+                Err(failure) if tried < self.retries => {
+                    let Some(pause) = pause_of_busy(&failure, tried) else { return Err(failure) };
+                    tried += 1;
+                    tokio::time::sleep(pause).await;
+                }
+                done => break done?,
+            }
+        };
         let usage = match completion.tokens {
             Some(tokens) => self.usage(&provider, &model, tokens),
             // Nobody counted: the estimate is the honest upper bound, and the price is not known.

@@ -18,9 +18,7 @@ use crate::{bundle_source, documents, files, view};
 
 #[derive(Subcommand)]
 pub(crate) enum BundleCommand {
-    /// Compile a folder of YAML blueprints into a bundle component
     Build(BuildArgs),
-    /// Run an installed bundle
     Run(RunArgs),
     /// List the blueprints of installed bundles
     List,

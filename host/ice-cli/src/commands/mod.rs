@@ -26,9 +26,7 @@ pub(crate) enum Command {
     /// Build and run bundles: blueprints with the plugins they need
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
-    /// Check a blueprint and write it as JSON
     Build(build::Args),
-    /// Run a blueprint from a file
     RunBlueprint(run_blueprint::Args),
     /// Look at executions, resume and cancel them
     #[command(subcommand)]
@@ -39,13 +37,9 @@ pub(crate) enum Command {
     /// Make and trust signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Check that everything ice needs is there, and say what to do where it is not
     Doctor(doctor::Args),
-    /// Start a local HTTP bin that keeps what is posted to it
     HttpBin(http_bin::Args),
-    /// Print the completion rules for a shell
     Completions(completions::Args),
-    /// Write the reference pages that are made from code
     #[command(hide = true)]
     Docs(docs::Args),
 }

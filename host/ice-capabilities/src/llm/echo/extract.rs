@@ -266,10 +266,12 @@ fn best<'a>(sentences: &[Quote<'a>], weights: &BTreeMap<String, f64>) -> Vec<Quo
         };
         weights.iter().map(of_word).sum()
     };
-    let mut ranked: Vec<(f64, usize)> = documents
-        .iter()
-        .map(score)
-        .zip(0..)
+    // What an earlier turn was about only decides among sentences that say something about this one, if any does.
+    let own = |document: &Vec<String>| document.iter().any(|word| weights.get(word).is_some_and(|weight| *weight >= 1.0));
+    let any_own = documents.iter().any(own);
+    let mut ranked: Vec<(f64, usize)> = (documents.iter().zip(0..))
+        .filter(|(document, _)| !any_own || own(document))
+        .map(|(document, at)| (score(document), at))
         .filter(|(score, _)| *score > 0.0)
         .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));

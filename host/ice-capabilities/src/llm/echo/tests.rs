@@ -224,3 +224,13 @@ async fn streams_what_it_answers_and_counts_tokens() {
         ("[offline] on", "length")
     );
 }
+
+#[test]
+fn a_follow_up_is_answered_about_its_own_words_first() {
+    let passages = "<passage id=\"1\" file=\"licence\" chunk=\"0\">This licence grants no permission to use the trade \
+                    names of the licensor. The work comes without warranties.</passage>";
+    let context = "Context: Does the licence grant permission to use the trade names of the licensor?";
+    let (text, _) = ask(user(&format!("{context}\n{passages}\nQuestion: And what does it say about warranties?")), None);
+    let text = text.content;
+    assert!(text.contains("without warranties") && !text.contains("trade names"), "{text}");
+}

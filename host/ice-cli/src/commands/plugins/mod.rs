@@ -17,23 +17,15 @@ use crate::output::Output;
 
 #[derive(Subcommand)]
 pub(crate) enum PluginsCommand {
-    /// Build plugins from source into components, and write their manifests
     Build(build::Args),
-    /// Write the manifest of a built component
     Export(export::Args),
-    /// Say what an author should mend before signing
     Lint(lint::Args),
-    /// Sign a manifest and put the plugin into the local store
     Sign(sign::Args),
-    /// Check every installed plugin again: signatures, and every byte of every component
     Verify(verify::Args),
     /// List installed plugins
     List,
-    /// Show what plugins ask for and what they may do
     Grants(grant::ShowArgs),
-    /// Permit a plugin something
     Grant(grant::Args),
-    /// Compile installed plugins ahead of their first call
     Precompile(precompile::Args),
 }
 
