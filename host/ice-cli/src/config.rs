@@ -4,6 +4,7 @@
 //! merely lies in the current folder is not read: a checkout must not be able to grant itself anything.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ice_capabilities::Secret;
@@ -180,7 +181,10 @@ fn read_file(path: &Path, named: bool) -> Result<File, Problem> {
     let place = path.display().to_string();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(File::default()),
+        // A home that cannot be there is the business of whoever needs it.
+        Err(error) if !named && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(File::default());
+        }
         Err(error) => {
             return Err(Problem::new(Code::C002, format!("the settings cannot be read: {error}")).file(place));
         }

@@ -58,10 +58,12 @@ impl Breakers {
     }
 
     /// Whether a call may be made now; X004 while the breaker is open.
-    pub(crate) fn admit(&self, target: Target, name: &str, now: UnixMs) -> Result<(), Failure> {
+    /// `now` is asked for only when the target has failed lately: a call that goes well costs no look at the clock.
+    pub(crate) fn admit(&self, target: Target, name: &str, now: impl Fn() -> UnixMs) -> Result<(), Failure> {
         let mut breakers = self.by_target[target as usize].lock().expect("no panic while counting");
         let Some(breaker) = breakers.get_mut(name) else { return Ok(()) };
         let Some(opened) = breaker.opened else { return Ok(()) };
+        let now = now();
         let wait = (opened + OPEN_MS).saturating_sub(now);
         // A trial that never reported back, because its execution went away, must not keep the breaker open for good.
         let tried_lately = breaker.trying.is_some_and(|since| now < since + OPEN_MS);
@@ -76,11 +78,12 @@ impl Breakers {
     }
 
     /// Says how a call went. A call that failed by its own input says `failed: false`: the target is well.
-    pub(crate) fn report(&self, target: Target, name: &str, failed: bool, now: UnixMs) {
+    pub(crate) fn report(&self, target: Target, name: &str, failed: bool, now: impl Fn() -> UnixMs) {
         let mut breakers = self.by_target[target as usize].lock().expect("no panic while counting");
         if !failed && !breakers.contains_key(name) {
             return;
         }
+        let now = now();
         let breaker = breakers.entry(name.into()).or_default();
         if breaker.trying.take().is_some() {
             *breaker = if failed { Breaker { opened: Some(now), ..*breaker } } else { Breaker::default() };
@@ -103,7 +106,7 @@ mod tests {
 
     fn opened() -> Breakers {
         let breakers = Breakers::new();
-        (0..FAILURES).for_each(|_| breakers.report(Target::Tool, "t", true, 1_000));
+        (0..FAILURES).for_each(|_| breakers.report(Target::Tool, "t", true, || 1_000));
         breakers
     }
 
@@ -111,36 +114,36 @@ mod tests {
     fn opens_at_five_failures_of_twenty_calls() {
         let breakers = Breakers::new();
         for call in 0..FAILURES * 5 - 1 {
-            breakers.report(Target::Tool, "t", call % 5 == 0, 1_000);
-            assert!(breakers.admit(Target::Tool, "t", 1_000).is_ok(), "call {call}");
+            breakers.report(Target::Tool, "t", call % 5 == 0, || 1_000);
+            assert!(breakers.admit(Target::Tool, "t", || 1_000).is_ok(), "call {call}");
         }
-        assert_eq!(opened().admit(Target::Tool, "t", 1_001).expect_err("open").problem.code, Code::X004);
+        assert_eq!(opened().admit(Target::Tool, "t", || 1_001).expect_err("open").problem.code, Code::X004);
     }
 
     #[test]
     fn leaves_other_names_and_kinds_alone() {
         let breakers = opened();
-        assert!(breakers.admit(Target::Tool, "u", 1_001).is_ok());
-        assert!(breakers.admit(Target::Provider, "t", 1_001).is_ok());
+        assert!(breakers.admit(Target::Tool, "u", || 1_001).is_ok());
+        assert!(breakers.admit(Target::Provider, "t", || 1_001).is_ok());
     }
 
     #[test]
     fn lets_one_call_try_after_thirty_seconds() {
         let breakers = opened();
-        assert!(breakers.admit(Target::Tool, "t", 1_000 + OPEN_MS - 1).is_err());
-        assert!(breakers.admit(Target::Tool, "t", 1_000 + OPEN_MS).is_ok());
-        assert!(breakers.admit(Target::Tool, "t", 1_000 + OPEN_MS).is_err(), "one at a time");
-        breakers.report(Target::Tool, "t", false, 1_000 + OPEN_MS);
-        assert!(breakers.admit(Target::Tool, "t", 1_000 + OPEN_MS).is_ok());
+        assert!(breakers.admit(Target::Tool, "t", || 1_000 + OPEN_MS - 1).is_err());
+        assert!(breakers.admit(Target::Tool, "t", || 1_000 + OPEN_MS).is_ok());
+        assert!(breakers.admit(Target::Tool, "t", || 1_000 + OPEN_MS).is_err(), "one at a time");
+        breakers.report(Target::Tool, "t", false, || 1_000 + OPEN_MS);
+        assert!(breakers.admit(Target::Tool, "t", || 1_000 + OPEN_MS).is_ok());
     }
 
     #[test]
     fn opens_again_when_the_trial_fails() {
         let breakers = opened();
         let later = 1_000 + OPEN_MS;
-        assert!(breakers.admit(Target::Tool, "t", later).is_ok());
-        breakers.report(Target::Tool, "t", true, later);
-        assert!(breakers.admit(Target::Tool, "t", later + OPEN_MS - 1).is_err());
-        assert!(breakers.admit(Target::Tool, "t", later + OPEN_MS).is_ok());
+        assert!(breakers.admit(Target::Tool, "t", || later).is_ok());
+        breakers.report(Target::Tool, "t", true, || later);
+        assert!(breakers.admit(Target::Tool, "t", || later + OPEN_MS - 1).is_err());
+        assert!(breakers.admit(Target::Tool, "t", || later + OPEN_MS).is_ok());
     }
 }

@@ -69,7 +69,7 @@ async fn component(
         CallKind::Tool => Target::Tool,
         CallKind::Agent => Target::Agent,
     };
-    if let Err(failure) = run.shared.breakers.admit(target, &callable.name, run.now()) {
+    if let Err(failure) = run.shared.breakers.admit(target, &callable.name, || run.now()) {
         return Called::refused(failure);
     }
     let watch = Watch { run, target, name: &callable.name, stop: &site.stop, reported: false };
@@ -119,14 +119,14 @@ impl Watch<'_> {
         let stopped = self.stop.why().is_some_and(|why| why.code != Code::X003);
         // A call that cannot go well however often it is made says nothing about the health of who was called.
         let failed = result.as_ref().is_err_and(|failure| failure.retry != Retry::Never) && !stopped;
-        self.run.shared.breakers.report(self.target, self.name, failed, self.run.now());
+        self.run.shared.breakers.report(self.target, self.name, failed, || self.run.now());
     }
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.reported && self.stop.why().is_some_and(|why| why.code == Code::X003) {
-            self.run.shared.breakers.report(self.target, self.name, true, self.run.now());
+            self.run.shared.breakers.report(self.target, self.name, true, || self.run.now());
         }
     }
 }
@@ -150,7 +150,7 @@ pub(crate) async fn model(
     }
     let llm = &run.shared.ports.llm;
     let model = llm.resolve(request)?;
-    run.shared.breakers.admit(Target::Provider, &model.provider, run.now())?;
+    run.shared.breakers.admit(Target::Provider, &model.provider, || run.now())?;
     let reservation = Reservation::make(run, &site.path, site.attempt, model.estimate)?;
     let watch = Watch { run, target: Target::Provider, name: &model.provider, stop: &site.stop, reported: false };
     let began = run.now();

@@ -13,7 +13,7 @@ fn codes() -> BTreeSet<String> {
         let (code, name) = (words.next()?, words.next()?);
         let formed = code.len() == 4
             && code.starts_with(|c: char| c.is_ascii_uppercase())
-            && name.starts_with("E_");
+            && (name.starts_with("E_") || name.starts_with("W_"));
         formed.then(|| code.to_owned())
     };
     let codes: Vec<String> = text.lines().filter_map(row).collect();

@@ -185,7 +185,7 @@ impl Loop {
             return Err(Failure::maybe(problem));
         }
         errors.sort_by_key(|(index, _)| *index);
-        let listed = (self.on_item_error == OnItemError::Collect).then_some(errors).unwrap_or_default();
+        let listed = if self.on_item_error == OnItemError::Collect { errors } else { Vec::new() };
         let listed: Vec<Value> = (listed.into_iter())
             .map(|(index, problem)| {
                 let problem = json!({ "code": problem.code, "message": problem.message });

@@ -190,12 +190,14 @@ impl Components for Noop {
     }
 }
 
+type Answer = Box<dyn Fn(&LlmRequest) -> Message + Send + Sync>;
+
 /// A model that gives prepared answers in turn, then repeats what it was asked. Every token costs one micro-dollar.
 #[derive(Default)]
 pub struct Answers {
     queue: Mutex<VecDeque<Result<Message, Failure>>>,
     asked: Mutex<Vec<LlmRequest>>,
-    answer: Option<Box<dyn Fn(&LlmRequest) -> Message + Send + Sync>>,
+    answer: Option<Answer>,
     delay: Option<(Arc<dyn ice_core::ports::Clock>, u64)>,
 }
 

@@ -1,12 +1,13 @@
 //! `ice plugins verify`.
 
 use ice_core::problem::{Exit, Problem};
+use ice_registry::{Store, Trust};
 use serde_json::json;
 
 use crate::commands::Outcome;
 use crate::config::Config;
 use crate::output::Output;
-use crate::wire::Installed;
+use crate::wire::{Layout, make_home};
 
 /// Check every installed plugin again: signatures, and every byte of every component
 ///
@@ -19,11 +20,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     let one = |problem: Problem| vec![problem];
-    let installed = Installed::open(config).map_err(one)?;
+    make_home(config).map_err(one)?;
+    let layout = Layout(&config.home);
+    let trust = Trust::open(&layout.trust()).map_err(one)?;
+    let plugins = Store::open(&layout.plugins()).map_err(one)?;
     let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| ice_core::manifest::qualified(asked) == name);
     let mut rows = Vec::new();
-    for entry in installed.plugins.list().map_err(one)?.into_iter().filter(|entry| wanted(&entry.name)) {
-        let problem = installed.plugins.check(&entry, &installed.trust).err();
+    for entry in plugins.list().map_err(one)?.into_iter().filter(|entry| wanted(&entry.name)) {
+        let problem = plugins.check(&entry, &trust).err();
         rows.push((entry, problem));
     }
     output.either(
