@@ -25,12 +25,12 @@ test: plugins    ## Run every test
 	@.ci/timed "test the SDK and the kits natively" .ci/test-guests
 
 check:           ## Formatting, lints, licences
-	cargo fmt --all --check
+	cargo fmt --all --check && cargo fmt --manifest-path plugins/Cargo.toml --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo deny --log-level error check
+	.ci/deny
 
 fmt:             ## Format everything
-	cargo fmt --all && cargo fmt --manifest-path plugins/Cargo.toml --all && cargo fmt --manifest-path sdk/rust/Cargo.toml && cargo fmt --manifest-path sdk/macros/Cargo.toml
+	cargo fmt --all && cargo fmt --manifest-path plugins/Cargo.toml --all
 
 bench: plugins   ## Measure in release and print the table beside the peers and the floor
 	@tests/bench/run

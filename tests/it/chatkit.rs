@@ -49,7 +49,8 @@ fn a_second_question_in_the_session_uses_the_first_turn() {
 #[test]
 fn a_note_is_found_like_a_document() {
     let home = Home::new();
-    let answer = ask(&home, "What is the door code of the archive?", &["--note", "The door code of the archive is 4711."]);
+    let answer =
+        ask(&home, "What is the door code of the archive?", &["--note", "The door code of the archive is 4711."]);
     assert!(answer["outputs"]["answer"].as_str().unwrap().contains("4711"), "{answer}");
 }
 
@@ -64,9 +65,8 @@ fn what_no_document_says_is_not_answered() {
 #[test]
 fn a_reader_gets_text_and_sources() {
     let home = Home::new();
-    let ran = home
-        .run(&["bundle", "run", "chatkit", "--file", "LICENSE", "--query", QUESTION, "--session", "s1"])
-        .exits(0);
+    let ran =
+        home.run(&["bundle", "run", "chatkit", "--file", "LICENSE", "--query", QUESTION, "--session", "s1"]).exits(0);
     assert!(ran.out.contains("[1] LICENSE, chunk "), "{}", ran.out);
     assert!(ran.err.contains("done chat"), "progress goes to standard error: {}", ran.err);
 }
@@ -86,9 +86,7 @@ fn a_missing_or_binary_file_is_a_clear_problem_and_nothing_runs() {
     let binary = home.path().join("noise.bin");
     std::fs::write(&binary, [0u8, 159, 146, 150, 0, 1, 2]).unwrap();
     for file in [Path::new("/nowhere/at/all.md"), &binary] {
-        let ran = home
-            .run(&["bundle", "run", "chatkit", "--file", file.to_str().unwrap(), "--query", "x"])
-            .exits(2);
+        let ran = home.run(&["bundle", "run", "chatkit", "--file", file.to_str().unwrap(), "--query", "x"]).exits(2);
         assert!(ran.err.contains("error[ICE-C"), "{}", ran.err);
         assert!(ran.err.contains(file.to_str().unwrap()) || ran.err.contains("noise.bin"), "{}", ran.err);
     }

@@ -32,7 +32,8 @@ fn a_bad_blueprint_gets_every_problem_at_once_with_line_column_and_help() {
 fn a_node_of_a_later_version_is_refused_by_name() {
     let home = Home::new();
     let file = home.path().join("b.yaml");
-    std::fs::write(&file, "schema_version: '1.2.0'\nnodes: [{ id: h, type: human, prompt_message: Ship it? }]\n").unwrap();
+    std::fs::write(&file, "schema_version: '1.2.0'\nnodes: [{ id: h, type: human, prompt_message: Ship it? }]\n")
+        .unwrap();
     let ran = home.run(&["run-blueprint", file.to_str().unwrap()]).exits(2);
     assert!(ran.err.contains("not available yet"), "{}", ran.err);
 }
@@ -40,13 +41,8 @@ fn a_node_of_a_later_version_is_refused_by_name() {
 #[test]
 fn a_blueprint_is_read_from_standard_input() {
     let home = Home::new();
-    let mut child = home
-        .ice()
-        .args(["run-blueprint", "-", "--json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        home.ice().args(["run-blueprint", "-", "--json"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let blueprint = "schema_version: '1.2.0'\nnodes: [{ id: w, type: tool, tool_name: writer_tool, tool_args: { notes: hi } }]\noutputs: { s: '{{ w.summary }}' }\n";
     child.stdin.take().unwrap().write_all(blueprint.as_bytes()).unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap()).exits(0);
@@ -56,7 +52,8 @@ fn a_blueprint_is_read_from_standard_input() {
 #[test]
 fn without_home_the_help_says_what_to_set() {
     let home = Home::empty();
-    let output = home.ice().env_remove("ICE_HOME").env("HOME", "/dev/null/nowhere").args(["executions", "list"]).output();
+    let output =
+        home.ice().env_remove("ICE_HOME").env("HOME", "/dev/null/nowhere").args(["executions", "list"]).output();
     let ran = Ran::from(output.unwrap()).exits(2);
     assert!(ran.err.contains("/dev/null/nowhere/.iceos") && ran.err.contains("ICE_HOME"), "{}", ran.err);
 }
@@ -120,7 +117,13 @@ fn a_wrong_setting_names_file_line_and_key() {
     std::fs::write(home.path().join("ice.toml"), "[llm]\nmodell = \"x\"\n").unwrap();
     let ran = home.run(&["executions", "list"]).exits(2);
     assert!(ran.err.contains("ice.toml:2") && ran.err.contains("modell"), "{}", ran.err);
-    let ran = Ran::from(home.ice().env("ICE_SANDBOX_TOOL_MEMORY_MB", "lots").args(["--config", "/dev/null", "doctor"]).output().unwrap());
+    let ran = Ran::from(
+        home.ice()
+            .env("ICE_SANDBOX_TOOL_MEMORY_MB", "lots")
+            .args(["--config", "/dev/null", "doctor"])
+            .output()
+            .unwrap(),
+    );
     assert!(ran.exits(2).err.contains("ICE_SANDBOX_TOOL_MEMORY_MB"));
 }
 
@@ -128,7 +131,8 @@ fn a_wrong_setting_names_file_line_and_key() {
 fn a_file_in_the_current_folder_cannot_grant_anything() {
     let home = Home::new();
     let here = tempfile::tempdir().unwrap();
-    std::fs::write(here.path().join("ice.toml"), "[grants.\"iceos/web\"]\nhttp = [\"* https://evil.example/*\"]\n").unwrap();
+    std::fs::write(here.path().join("ice.toml"), "[grants.\"iceos/web\"]\nhttp = [\"* https://evil.example/*\"]\n")
+        .unwrap();
     let output = home.ice().current_dir(here.path()).args(["plugins", "grants", "iceos/web"]).output().unwrap();
     assert!(!Ran::from(output).exits(0).out.contains("evil.example"));
 }

@@ -93,10 +93,7 @@ fn command(home: &Path) -> Command {
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
-        assert!(
-            root().join("manifests/kits/memory.json").exists(),
-            "the plugins are not built: run `make plugins`"
-        );
+        assert!(root().join("manifests/kits/memory.json").exists(), "the plugins are not built: run `make plugins`");
         let dir = tempfile::tempdir().unwrap().keep();
         for args in [
             &["keys", "generate", "test"][..],

@@ -8,6 +8,7 @@ mod cli;
 mod home;
 mod isolation;
 mod openai;
+mod plugins;
 mod resume;
 mod servers;
 mod tamper;

@@ -48,8 +48,15 @@ fn the_model_answers_and_its_quotes_are_checked() {
     assert_eq!(outputs["answer"], "Ingrid Solheim built it in 1871.", "{result}");
     assert_eq!(outputs["offline"], false);
     assert_eq!(outputs["citations"].as_array().unwrap().len(), 1, "an invented quote is dropped: {result}");
-    assert_eq!((&result["usage"]["input_tokens"], &result["usage"]["output_tokens"]), (&json!(120), &json!(20)), "{result}");
-    assert_eq!(result["usage"]["unpriced_calls"], 1, "built-in prices do not hold at an address of one's own: {result}");
+    assert_eq!(
+        (&result["usage"]["input_tokens"], &result["usage"]["output_tokens"]),
+        (&json!(120), &json!(20)),
+        "{result}"
+    );
+    assert_eq!(
+        result["usage"]["unpriced_calls"], 1,
+        "built-in prices do not hold at an address of one's own: {result}"
+    );
 
     let requests = server.received();
     assert_eq!(requests.len(), 1);
@@ -79,7 +86,13 @@ fn a_busy_provider_is_asked_again_and_the_key_is_shown_nowhere() {
 
 #[test]
 fn a_refused_key_is_a_clear_problem() {
-    let server = Server::start(|_, _| (401, "application/json", json!({ "error": { "message": "Incorrect API key provided: sk-test-0123456789abcdef" } }).to_string()));
+    let server = Server::start(|_, _| {
+        (
+            401,
+            "application/json",
+            json!({ "error": { "message": "Incorrect API key provided: sk-test-0123456789abcdef" } }).to_string(),
+        )
+    });
     let home = home_with_a_model();
     let ran = ask(&home, &server, &[]);
     assert_ne!(ran.code, Some(0), "{}", ran.out);

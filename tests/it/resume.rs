@@ -21,13 +21,18 @@ fn after_kill_9_only_what_had_not_finished_runs_again() {
     });
     home.run(&["plugins", "grant", "iceos/web", &format!("http=POST {}/*", bin.url())]).exits(0);
     home.set("egress", &format!("allow_private = [\"127.0.0.1:{}\"]", bin.port));
-    let blueprint = std::fs::read_to_string(root().join("plugins/bundles/seller_assistant/workflows/list_items.yaml")).unwrap();
+    let blueprint =
+        std::fs::read_to_string(root().join("plugins/bundles/seller_assistant/workflows/list_items.yaml")).unwrap();
     let file = home.path().join("one_by_one.yaml");
     std::fs::write(&file, blueprint.replace("parallel: true", "parallel: false")).unwrap();
     let items = std::fs::read_to_string(root().join("plugins/bundles/seller_assistant/examples/items.csv")).unwrap();
     let inputs = home.path().join("inputs.json");
     let post_url = format!("{}/listings", bin.url());
-    std::fs::write(&inputs, json!({ "files": [{ "name": "items.csv", "text": items }], "post_url": post_url }).to_string()).unwrap();
+    std::fs::write(
+        &inputs,
+        json!({ "files": [{ "name": "items.csv", "text": items }], "post_url": post_url }).to_string(),
+    )
+    .unwrap();
 
     let mut child = home
         .ice()
@@ -72,7 +77,12 @@ fn ctrl_c_leaves_a_cancelled_execution_and_says_so() {
     let file = home.path().join("b.yaml");
     let url = format!("{}/slow", bin.url());
     std::fs::write(&file, format!("schema_version: '1.2.0'\nnodes:\n  - {{ id: get, type: tool, tool_name: http_get, tool_args: {{ url: '{url}' }} }}\n")).unwrap();
-    let child = home.ice().args(["run-blueprint", file.to_str().unwrap(), "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let child = home
+        .ice()
+        .args(["run-blueprint", file.to_str().unwrap(), "--json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     bin.wait_for(1);
     assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let ran = crate::home::Ran::from(child.wait_with_output().unwrap()).exits(130);

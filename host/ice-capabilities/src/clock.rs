@@ -13,9 +13,7 @@ pub struct SystemClock;
 #[async_trait]
 impl Clock for SystemClock {
     fn now_ms(&self) -> UnixMs {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -40,10 +38,7 @@ mod tests {
 
     #[test]
     fn throws_different_dice() {
-        assert_ne!(
-            (SystemClock.random(), SystemClock.random()),
-            (SystemClock.random(), SystemClock.random())
-        );
+        assert_ne!((SystemClock.random(), SystemClock.random()), (SystemClock.random(), SystemClock.random()));
     }
 
     #[tokio::test]

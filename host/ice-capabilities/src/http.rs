@@ -88,11 +88,7 @@ pub struct Egress {
 
 impl Egress {
     /// Prepares everything that a request needs. C020 and C021 for every setting that is wrong.
-    pub fn new(
-        options: EgressOptions,
-        secrets: Secrets,
-        resolver: Arc<dyn Resolver>,
-    ) -> Result<Self, Vec<Problem>> {
+    pub fn new(options: EgressOptions, secrets: Secrets, resolver: Arc<dyn Resolver>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let allowed = PrivateAllowed::parse(&options.allow_private).unwrap_or_else(|more| {
             problems.extend(more);
@@ -100,53 +96,30 @@ impl Egress {
         });
         let scrubber = Scrubber::new(&secrets).map_err(|problem| problems.push(problem));
         let tls = dial::tls(&options.extra_roots_pem).map_err(|problem| problems.push(problem));
-        if options.concurrent == 0
-            || options.timeout_max.is_zero()
-            || Semaphore::MAX_PERMITS < options.concurrent
-        {
+        if options.concurrent == 0 || options.timeout_max.is_zero() || Semaphore::MAX_PERMITS < options.concurrent {
             problems.push(
-                Problem::new(
-                    Code::C021,
-                    "`concurrent` or `timeout_max` of outgoing requests is 0 or too large",
-                )
-                .help("to allow no requests, grant none"),
+                Problem::new(Code::C021, "`concurrent` or `timeout_max` of outgoing requests is 0 or too large")
+                    .help("to allow no requests, grant none"),
             );
         }
         match (scrubber, tls) {
             (Ok(scrubber), Ok(tls)) if problems.is_empty() => {
                 let slots = Semaphore::new(options.concurrent);
-                Ok(Self {
-                    options,
-                    allowed,
-                    resolver,
-                    tls,
-                    secrets,
-                    scrubber,
-                    slots,
-                })
+                Ok(Self { options, allowed, resolver, tls, secrets, scrubber, slots })
             }
             _ => Err(problems),
         }
     }
 
     fn deadline(&self, timeout_ms: u64) -> Instant {
-        let asked = if timeout_ms == 0 {
-            self.options.timeout
-        } else {
-            Duration::from_millis(timeout_ms)
-        };
+        let asked = if timeout_ms == 0 { self.options.timeout } else { Duration::from_millis(timeout_ms) };
         Instant::now() + asked.min(self.options.timeout_max)
     }
 
     async fn follow(&self, request: HttpRequest, grant: &Grant) -> Result<HttpResponse, Failure> {
         let deadline = self.deadline(request.timeout_ms);
         let mut hop = Hop::first(request, self.options.request_bytes)?;
-        let waiting = exchange::within(
-            deadline,
-            &hop.target,
-            "waiting for a free slot",
-            self.slots.acquire(),
-        );
+        let waiting = exchange::within(deadline, &hop.target, "waiting for a free slot", self.slots.acquire());
         let _slot = waiting.await?.expect("the semaphore is never closed");
         let mut redirects = 0;
         loop {
@@ -157,11 +130,8 @@ impl Egress {
             };
             redirects += 1;
             if self.options.redirects < redirects {
-                let message = format!(
-                    "`{}` redirects more than {} times",
-                    hop.target.host_port(),
-                    self.options.redirects
-                );
+                let message =
+                    format!("`{}` redirects more than {} times", hop.target.host_port(), self.options.redirects);
                 return Err(Failure::never(Problem::new(Code::X066, message)));
             }
             hop = next;
@@ -169,24 +139,17 @@ impl Egress {
     }
 
     async fn collect(&self, hop: &Hop, mut answer: Answer) -> Result<HttpResponse, Failure> {
-        let packed = answer
-            .headers
-            .get(http::header::CONTENT_ENCODING)
-            .is_some_and(|value| value != "identity");
+        let packed = answer.headers.get(http::header::CONTENT_ENCODING).is_some_and(|value| value != "identity");
         if packed && hop.headers.secrets().next().is_some() {
-            let message = format!(
-                "`{}` answered in packed form, where a secret cannot be found",
-                hop.target.host_port()
-            );
+            let message =
+                format!("`{}` answered in packed form, where a secret cannot be found", hop.target.host_port());
             return Err(Failure::never(Problem::new(Code::X069, message)));
         }
         let received = answer.body.collect().await?;
         let length = received.len();
         let body = self.scrubber.bytes(received);
         let headers = exchange::for_caller(&answer.headers, length != body.len());
-        let headers = headers
-            .into_iter()
-            .map(|(name, value)| (self.scrubber.text(name), self.scrubber.text(value)));
+        let headers = headers.into_iter().map(|(name, value)| (self.scrubber.text(name), self.scrubber.text(value)));
         Ok(HttpResponse {
             status: answer.status.as_u16(),
             headers: headers.collect(),

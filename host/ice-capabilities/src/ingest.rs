@@ -41,11 +41,7 @@ const MAGIC: &[(&[u8], &str, bool)] = &[
     (b"\x89PNG\r\n\x1a\n", "image/png", false),
     (b"\xff\xd8\xff", "image/jpeg", false),
     (b"GIF8", "image/gif", false),
-    (
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        "application/msword",
-        false,
-    ),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/msword", false),
     (b"\x1f\x8b", "application/gzip", false),
     (b"\x7fELF", "application/x-executable", false),
     (b"\0asm", "application/wasm", false),
@@ -76,42 +72,23 @@ const ENDINGS: &[(&str, &str)] = &[
 pub fn read_document(name: &str, bytes: &[u8]) -> Result<Document, Problem> {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).take(255).collect();
-    let refuse = |what: String, help: &str| {
-        Err(Problem::new(Code::C023, what)
-            .help(help.to_owned())
-            .file(name.clone()))
-    };
+    let refuse =
+        |what: String, help: &str| Err(Problem::new(Code::C023, what).help(help.to_owned()).file(name.clone()));
     if FILE_BYTES_MAX < bytes.len() {
-        return refuse(
-            format!(
-                "the file has {} bytes; at most 25 MiB are read",
-                bytes.len()
-            ),
-            "split the file",
-        );
+        return refuse(format!("the file has {} bytes; at most 25 MiB are read", bytes.len()), "split the file");
     }
     if bytes.is_empty() {
         return refuse("the file is empty".into(), "choose a file with content");
     }
-    let binary = MAGIC
-        .iter()
-        .find(|(start, ..)| bytes.starts_with(start))
-        .map(|(_, kind, read)| (*kind, *read));
+    let binary = MAGIC.iter().find(|(start, ..)| bytes.starts_with(start)).map(|(_, kind, read)| (*kind, *read));
     match binary.or_else(|| zip_kind(bytes)) {
         Some((media_type, true)) => {
             let content = Content::Base64(STANDARD.encode(bytes));
-            return Ok(Document {
-                name,
-                media_type: media_type.to_owned(),
-                content,
-            });
+            return Ok(Document { name, media_type: media_type.to_owned(), content });
         }
         Some((media_type, false)) => {
             let help = "use text, Markdown, HTML, CSV, JSON, PDF or DOCX";
-            return refuse(
-                format!("the file is `{media_type}`, which no kit reads"),
-                help,
-            );
+            return refuse(format!("the file is `{media_type}`, which no kit reads"), help);
         }
         None => {}
     }
@@ -122,11 +99,7 @@ pub fn read_document(name: &str, bytes: &[u8]) -> Result<Document, Problem> {
         );
     };
     let media_type = text_kind(&name, &text).to_owned();
-    Ok(Document {
-        name,
-        media_type,
-        content: Content::Text(text),
-    })
+    Ok(Document { name, media_type, content: Content::Text(text) })
 }
 
 /// A zip archive is a Word document when it holds `word/document.xml`; entry names stand uncompressed in it.
@@ -136,20 +109,14 @@ fn zip_kind(bytes: &[u8]) -> Option<(&'static str, bool)> {
     }
     let wanted = b"word/document.xml";
     let holds = bytes.windows(wanted.len()).any(|window| window == wanted);
-    Some(if holds {
-        (DOCX, true)
-    } else {
-        ("application/zip", false)
-    })
+    Some(if holds { (DOCX, true) } else { ("application/zip", false) })
 }
 
 /// By byte order mark, else UTF-8, else UTF-16 by its zeros, else Windows-1252. `None` for bytes that are no text.
 fn decode(bytes: &[u8]) -> Option<String> {
     let (encoding, mark) = Encoding::for_bom(bytes).or_else(|| Some((guess(bytes)?, 0)))?;
     let (text, _) = encoding.decode_without_bom_handling(&bytes[mark..]);
-    let odd = |c: char| {
-        (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\x0c' | '\x1b')) || c == '\u{fffd}'
-    };
+    let odd = |c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\x0c' | '\x1b')) || c == '\u{fffd}';
     let odds = text.chars().filter(|c| odd(*c)).count();
     // A few odd characters are a damaged text, many are not text.
     (odds * 50 <= text.chars().count() && !text.contains('\0')).then(|| text.into_owned())
@@ -157,13 +124,7 @@ fn decode(bytes: &[u8]) -> Option<String> {
 
 fn guess(bytes: &[u8]) -> Option<&'static Encoding> {
     let look = &bytes[..bytes.len().min(LOOK_BYTES)];
-    let zeros = |parity: usize| {
-        look.iter()
-            .skip(parity)
-            .step_by(2)
-            .filter(|byte| **byte == 0)
-            .count()
-    };
+    let zeros = |parity: usize| look.iter().skip(parity).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
     match (even, odd) {
         (0, 0) if std::str::from_utf8(bytes).is_ok() => Some(UTF_8),
@@ -177,25 +138,15 @@ fn guess(bytes: &[u8]) -> Option<&'static Encoding> {
 
 fn text_kind(name: &str, text: &str) -> &'static str {
     let start = text.trim_start();
-    let head: String = start
-        .chars()
-        .take(64)
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let head: String = start.chars().take(64).collect::<String>().to_ascii_lowercase();
     if head.starts_with("<!doctype html") || head.starts_with("<html") {
         return "text/html";
     }
-    if start.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
-    {
+    if start.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
         return "application/json";
     }
-    let ending = name
-        .rsplit_once('.')
-        .map(|(_, ending)| ending.to_ascii_lowercase());
-    let by_name = ENDINGS
-        .iter()
-        .find(|(known, _)| ending.as_deref() == Some(*known))
-        .map(|(_, kind)| *kind);
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    let by_name = ENDINGS.iter().find(|(known, _)| ending.as_deref() == Some(*known)).map(|(_, kind)| *kind);
     match by_name {
         // A file that only claims to be JSON is text; a reader of JSON would fail on it.
         Some("application/json") | None => "text/plain",
@@ -237,15 +188,7 @@ mod tests {
     fn decodes_the_usual_encodings() {
         let utf16 = |swap: bool| {
             let units = "Grüße, Welt".encode_utf16();
-            units
-                .flat_map(|unit| {
-                    if swap {
-                        unit.to_be_bytes()
-                    } else {
-                        unit.to_le_bytes()
-                    }
-                })
-                .collect::<Vec<_>>()
+            units.flat_map(|unit| if swap { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect::<Vec<_>>()
         };
         let marked = [&[0xff, 0xfe][..], &utf16(false)].concat();
         for bytes in [
@@ -273,23 +216,13 @@ mod tests {
             ("a.wasm", b"\0asm\x01\0\0\0"),
         ];
         for (name, bytes) in table {
-            assert_eq!(
-                read_document(name, bytes).unwrap_err().code,
-                Code::C023,
-                "{name}"
-            );
+            assert_eq!(read_document(name, bytes).unwrap_err().code, Code::C023, "{name}");
         }
     }
 
     #[test]
     fn keeps_the_last_part_of_the_name_only() {
-        assert_eq!(
-            read_document("../../etc/pass\nwd", b"x").unwrap().name,
-            "passwd"
-        );
-        assert_eq!(
-            read_document("C:\\docs\\a.txt", b"x").unwrap().name,
-            "a.txt"
-        );
+        assert_eq!(read_document("../../etc/pass\nwd", b"x").unwrap().name, "passwd");
+        assert_eq!(read_document("C:\\docs\\a.txt", b"x").unwrap().name, "a.txt");
     }
 }

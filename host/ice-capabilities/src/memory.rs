@@ -11,8 +11,7 @@ use async_trait::async_trait;
 use ice_core::budget::Usage;
 use ice_core::id::{Digest, Identity};
 use ice_core::ports::{
-    Clock, Embeddings, Failure, Llm, Memory, MemoryFilter, MemoryHit, MemoryItem, MemoryRow,
-    MemoryRows,
+    Clock, Embeddings, Failure, Llm, Memory, MemoryFilter, MemoryHit, MemoryItem, MemoryRow, MemoryRows,
 };
 use ice_core::problem::{Code, Problem};
 use serde_json::Value;
@@ -48,11 +47,7 @@ pub struct MemoryOptions {
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self {
-            redaction: Redaction::Off,
-            fusion_k: 20.0,
-            similarity_min: 0.0,
-        }
+        Self { redaction: Redaction::Off, fusion_k: 20.0, similarity_min: 0.0 }
     }
 }
 
@@ -73,41 +68,24 @@ struct Embedder {
 impl SearchMemory {
     /// Memory with search by keyword.
     pub fn new(rows: Arc<dyn MemoryRows>, clock: Arc<dyn Clock>, options: MemoryOptions) -> Self {
-        Self {
-            rows,
-            embedder: None,
-            clock,
-            options,
-        }
+        Self { rows, embedder: None, clock, options }
     }
 
     /// Adds search by meaning: `model` is `provider/model` of an embedder that `llm` serves.
     #[must_use]
     pub fn with_embedder(mut self, llm: Arc<dyn Llm>, model: impl Into<String>) -> Self {
-        self.embedder = Some(Embedder {
-            llm,
-            model: model.into(),
-        });
+        self.embedder = Some(Embedder { llm, model: model.into() });
         self
     }
 
     /// How a search finds: `hybrid` (words and meaning) or `keyword`.
     pub fn retrieval(&self) -> &'static str {
-        if self.embedder.is_some() {
-            "hybrid"
-        } else {
-            "keyword"
-        }
+        if self.embedder.is_some() { "hybrid" } else { "keyword" }
     }
 
     fn redact(&self, item: MemoryItem) -> Result<MemoryItem, Failure> {
         let policy = self.options.redaction;
-        let kept = |text: &str| {
-            policy
-                .apply(text)
-                .map(std::borrow::Cow::into_owned)
-                .map_err(Failure::never)
-        };
+        let kept = |text: &str| policy.apply(text).map(std::borrow::Cow::into_owned).map_err(Failure::never);
         if policy == Redaction::Mask {
             // A masked key would name another row.
             return Ok(MemoryItem {
@@ -133,9 +111,7 @@ impl SearchMemory {
             return Ok((None, Usage::default()));
         };
         let same = stored.filter(|row| row.content == Digest::of(text.as_bytes()));
-        let known = same
-            .and_then(|row| row.embedding.clone())
-            .filter(|(model, _)| *model == embedder.model);
+        let known = same.and_then(|row| row.embedding.clone()).filter(|(model, _)| *model == embedder.model);
         if known.is_some() {
             return Ok((known, Usage::default()));
         }
@@ -155,10 +131,7 @@ impl SearchMemory {
         filter: &MemoryFilter,
     ) -> Result<(Vec<(MemoryRow, f32)>, Usage), Failure> {
         let (vector, usage) = embedder.embed(query).await?;
-        let mut rows = self
-            .rows
-            .nearest(who, scope, &embedder.model, &vector, filter, CANDIDATES)
-            .await?;
+        let mut rows = self.rows.nearest(who, scope, &embedder.model, &vector, filter, CANDIDATES).await?;
         rows.retain(|(_, similarity)| *similarity >= self.options.similarity_min);
         Ok((rows, usage))
     }
@@ -166,13 +139,8 @@ impl SearchMemory {
 
 impl Embedder {
     async fn embed(&self, text: String) -> Result<(Vec<f32>, Usage), Failure> {
-        let Embeddings {
-            mut vectors, usage, ..
-        } = self.llm.embed(&self.model, &[text]).await?;
-        match vectors
-            .pop()
-            .filter(|vector| vectors.is_empty() && !vector.is_empty())
-        {
+        let Embeddings { mut vectors, usage, .. } = self.llm.embed(&self.model, &[text]).await?;
+        match vectors.pop().filter(|vector| vectors.is_empty() && !vector.is_empty()) {
             Some(vector) => Ok((vector, usage)),
             None => {
                 let message = format!("the embedder `{}` gave no vector for a text", self.model);
@@ -195,22 +163,12 @@ impl Memory for SearchMemory {
         };
         let (embedding, usage) = self.vector(&item.text, stored.as_ref()).await?;
         let content = Digest::of(item.text.as_bytes());
-        let row = MemoryRow {
-            item,
-            content,
-            embedding,
-            written: self.clock.now_ms(),
-        };
+        let row = MemoryRow { item, content, embedding, written: self.clock.now_ms() };
         self.rows.put(who, scope, row).await?;
         Ok(usage)
     }
 
-    async fn read(
-        &self,
-        who: &Identity,
-        scope: &str,
-        key: &str,
-    ) -> Result<Option<MemoryItem>, Failure> {
+    async fn read(&self, who: &Identity, scope: &str, key: &str) -> Result<Option<MemoryItem>, Failure> {
         check_place(who, scope)?;
         check_key(key)?;
         Ok(self.rows.get(who, scope, key).await?.map(|row| row.item))
@@ -229,10 +187,7 @@ impl Memory for SearchMemory {
         let query: String = query.nfkc().collect();
         let query = query.trim();
         if query.is_empty() {
-            return Err(invalid(
-                "the query is empty",
-                "say what to look for; `recent` lists without a query",
-            ));
+            return Err(invalid("the query is empty", "say what to look for; `recent` lists without a query"));
         }
         if QUERY_BYTES_MAX < query.len() {
             return Err(too_large("query", query.len(), QUERY_BYTES_MAX));
@@ -241,13 +196,8 @@ impl Memory for SearchMemory {
             let rows = self.rows.keyword(who, scope, query, filter, limit).await?;
             return Ok((fusion::keyword_only(rows), Usage::default()));
         };
-        let by_words = self
-            .rows
-            .keyword(who, scope, query, filter, CANDIDATES)
-            .await?;
-        let (by_meaning, usage) = self
-            .by_meaning(embedder, who, scope, query.to_owned(), filter)
-            .await?;
+        let by_words = self.rows.keyword(who, scope, query, filter, CANDIDATES).await?;
+        let (by_meaning, usage) = self.by_meaning(embedder, who, scope, query.to_owned(), filter).await?;
         let mut hits = fusion::fuse(by_words, by_meaning, self.options.fusion_k);
         hits.truncate(limit as usize);
         Ok((hits, usage))
@@ -280,32 +230,20 @@ impl Memory for SearchMemory {
 /// than embedders read. `None` when nothing but white space is left.
 fn embedded_form(text: &str) -> Option<String> {
     let form: String = text.nfkc().collect();
-    let end = (0..=form.len().min(EMBEDDED_BYTES_MAX))
-        .rev()
-        .find(|at| form.is_char_boundary(*at))
-        .unwrap_or_default();
+    let end = (0..=form.len().min(EMBEDDED_BYTES_MAX)).rev().find(|at| form.is_char_boundary(*at)).unwrap_or_default();
     let form = form[..end].trim();
     (!form.is_empty()).then(|| form.to_owned())
 }
 
-fn redact_value(
-    value: Value,
-    kept: &impl Fn(&str) -> Result<String, Failure>,
-) -> Result<Value, Failure> {
+fn redact_value(value: Value, kept: &impl Fn(&str) -> Result<String, Failure>) -> Result<Value, Failure> {
     Ok(match value {
         Value::String(text) => kept(&text)?.into(),
-        Value::Array(items) => items
-            .into_iter()
-            .map(|item| redact_value(item, kept))
-            .collect::<Result<Vec<_>, _>>()?
-            .into(),
+        Value::Array(items) => {
+            items.into_iter().map(|item| redact_value(item, kept)).collect::<Result<Vec<_>, _>>()?.into()
+        }
         Value::Object(members) => {
-            let pairs = members
-                .into_iter()
-                .map(|(key, value)| Ok((kept(&key)?, redact_value(value, kept)?)));
-            pairs
-                .collect::<Result<serde_json::Map<_, _>, Failure>>()?
-                .into()
+            let pairs = members.into_iter().map(|(key, value)| Ok((kept(&key)?, redact_value(value, kept)?)));
+            pairs.collect::<Result<serde_json::Map<_, _>, Failure>>()?.into()
         }
         other => other,
     })
@@ -319,10 +257,7 @@ fn check_place(who: &Identity, scope: &str) -> Result<(), Failure> {
         ));
     }
     if scope.trim().is_empty() || scope.chars().any(char::is_control) {
-        return Err(invalid(
-            "the scope is empty or holds control characters",
-            "name a scope, for example `notes`",
-        ));
+        return Err(invalid("the scope is empty or holds control characters", "name a scope, for example `notes`"));
     }
     if SCOPE_BYTES_MAX < scope.len() {
         return Err(too_large("scope", scope.len(), SCOPE_BYTES_MAX));
@@ -332,10 +267,7 @@ fn check_place(who: &Identity, scope: &str) -> Result<(), Failure> {
 
 fn check_key(key: &str) -> Result<(), Failure> {
     if key.is_empty() || key.contains('\0') {
-        return Err(invalid(
-            "the key is empty or holds a zero byte",
-            "name the item, for example `turn-1`",
-        ));
+        return Err(invalid("the key is empty or holds a zero byte", "name the item, for example `turn-1`"));
     }
     if KEY_BYTES_MAX < key.len() {
         return Err(too_large("key", key.len(), KEY_BYTES_MAX));
@@ -349,16 +281,10 @@ fn check_item(item: &MemoryItem) -> Result<(), Failure> {
         return Err(too_large("text", item.text.len(), TEXT_BYTES_MAX));
     }
     if item.text.contains('\0') {
-        return Err(invalid(
-            "the text holds a zero byte",
-            "write text; encode bytes, for example with base64",
-        ));
+        return Err(invalid("the text holds a zero byte", "write text; encode bytes, for example with base64"));
     }
     if !item.metadata.is_object() {
-        return Err(invalid(
-            "the metadata is not a JSON object",
-            "write `{}` for none",
-        ));
+        return Err(invalid("the metadata is not a JSON object", "write `{}` for none"));
     }
     let metadata = item.metadata.to_string().len();
     if METADATA_BYTES_MAX < metadata {
@@ -371,10 +297,7 @@ fn check_limit(limit: u32) -> Result<(), Failure> {
     if (1..=LIMIT_MAX).contains(&limit) {
         return Ok(());
     }
-    Err(invalid(
-        &format!("the limit {limit} is not between 1 and {LIMIT_MAX}"),
-        "ask for less at once",
-    ))
+    Err(invalid(&format!("the limit {limit} is not between 1 and {LIMIT_MAX}"), "ask for less at once"))
 }
 
 fn invalid(what: &str, help: &str) -> Failure {
@@ -383,9 +306,7 @@ fn invalid(what: &str, help: &str) -> Failure {
 
 fn too_large(what: &str, bytes: usize, most: usize) -> Failure {
     let message = format!("the {what} has {bytes} bytes; memory takes at most {most}");
-    Failure::never(
-        Problem::new(Code::X080, message).help("split it, or keep the large part elsewhere"),
-    )
+    Failure::never(Problem::new(Code::X080, message).help("split it, or keep the large part elsewhere"))
 }
 
 #[cfg(test)]

@@ -51,23 +51,11 @@ impl Finding {
 
 /// The order is the order of trust: where two patterns meet, the earlier one names the place.
 const PATTERNS: &[(Finding, &str)] = &[
-    (
-        Finding::Key,
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
-    ),
+    (Finding::Key, r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)"),
     // JSON Web Tokens, then the prefixes that services document for their keys.
-    (
-        Finding::Key,
-        r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-    ),
-    (
-        Finding::Key,
-        r"\b(?:sk|pk|rk)[-_](?:[A-Za-z0-9]+[-_])*[A-Za-z0-9]{16,}",
-    ),
-    (
-        Finding::Key,
-        r"\b(?:ghp|gho|ghu|ghs|ghr|glpat|npm|hf|dop_v1|shpat|xox[abeprs])[-_][A-Za-z0-9_-]{16,}",
-    ),
+    (Finding::Key, r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
+    (Finding::Key, r"\b(?:sk|pk|rk)[-_](?:[A-Za-z0-9]+[-_])*[A-Za-z0-9]{16,}"),
+    (Finding::Key, r"\b(?:ghp|gho|ghu|ghs|ghr|glpat|npm|hf|dop_v1|shpat|xox[abeprs])[-_][A-Za-z0-9_-]{16,}"),
     (Finding::Key, r"\bgithub_pat_[A-Za-z0-9_]{20,}"),
     (Finding::Key, r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     (Finding::Key, r"\bAIza[A-Za-z0-9_-]{35}"),
@@ -78,24 +66,15 @@ const PATTERNS: &[(Finding, &str)] = &[
     ),
     (Finding::Card, r"\b\d(?:[ -]?\d){12,18}\b"),
     (Finding::Phone, r"\+\d{1,3}(?:[ .()/-]{0,2}\d){6,13}\b"),
-    (
-        Finding::Phone,
-        r"\(\d{3}\) ?\d{3}[ .-]\d{4}\b|\b\d{3}[ .-]\d{3}[ .-]\d{4}\b",
-    ),
-    (
-        Finding::Phone,
-        r"\b0\d{1,4}[ /-]\d{2,4}(?:[ -]?\d{2,4}){1,3}\b",
-    ),
+    (Finding::Phone, r"\(\d{3}\) ?\d{3}[ .-]\d{4}\b|\b\d{3}[ .-]\d{3}[ .-]\d{4}\b"),
+    (Finding::Phone, r"\b0\d{1,4}[ /-]\d{2,4}(?:[ -]?\d{2,4}){1,3}\b"),
 ];
 
 static COMPILED: LazyLock<Vec<(Finding, Regex)>> = LazyLock::new(|| {
     let compile = |(finding, pattern): &(Finding, &str)| {
         // ASCII digits and borders: those of Unicode make automata many times the size, and find nothing more.
         let pattern = pattern.replace(r"\b", r"(?-u:\b)").replace(r"\d", "[0-9]");
-        (
-            *finding,
-            Regex::new(&pattern).expect("a test compiles the table"),
-        )
+        (*finding, Regex::new(&pattern).expect("a test compiles the table"))
     };
     PATTERNS.iter().map(compile).collect()
 });
@@ -113,25 +92,15 @@ pub fn find(text: &str) -> Vec<(Finding, Range<usize>)> {
             }
         }
     }
-    found
-        .into_iter()
-        .map(|(start, (end, finding))| (finding, start..end))
-        .collect()
+    found.into_iter().map(|(start, (end, finding))| (finding, start..end)).collect()
 }
 
 fn is_real(finding: Finding, text: &str, place: &Range<usize>) -> bool {
-    let digits: Vec<u8> = text[place.clone()]
-        .bytes()
-        .filter(u8::is_ascii_digit)
-        .map(|digit| digit - b'0')
-        .collect();
+    let digits: Vec<u8> = text[place.clone()].bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
     // Digits inside a longer word, number or path are part of an identifier.
     let joined = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || c == '.';
     let before = text[..place.start].chars().next_back();
-    let after = text[place.end..]
-        .chars()
-        .next()
-        .filter(|c| *c != '.' && *c != '-');
+    let after = text[place.end..].chars().next().filter(|c| *c != '.' && *c != '-');
     let alone = !before.is_some_and(joined) && !after.is_some_and(joined);
     match finding {
         Finding::Card => alone && luhn(&digits) && digits.iter().any(|digit| *digit != digits[0]),
@@ -142,11 +111,7 @@ fn is_real(finding: Finding, text: &str, place: &Range<usize>) -> bool {
 
 fn luhn(digits: &[u8]) -> bool {
     let double = |digit: u8| if digit < 5 { digit * 2 } else { digit * 2 - 9 };
-    let parts = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(at, digit)| if at % 2 == 1 { double(*digit) } else { *digit });
+    let parts = digits.iter().rev().enumerate().map(|(at, digit)| if at % 2 == 1 { double(*digit) } else { *digit });
     parts.map(u32::from).sum::<u32>() % 10 == 0
 }
 
@@ -176,22 +141,15 @@ impl Redaction {
             Self::Off => Ok(Cow::Borrowed(text)),
             Self::Mask => Ok(mask(text)),
             Self::Refuse => {
-                let mut kinds: Vec<_> =
-                    find(text).into_iter().map(|(finding, _)| finding).collect();
+                let mut kinds: Vec<_> = find(text).into_iter().map(|(finding, _)| finding).collect();
                 kinds.sort_unstable();
                 kinds.dedup();
                 if kinds.is_empty() {
                     return Ok(Cow::Borrowed(text));
                 }
-                let kinds: Vec<_> = kinds
-                    .into_iter()
-                    .map(|kind| format!("`{}`", kind.as_str()))
-                    .collect();
-                Err(Problem::new(
-                    Code::G022,
-                    format!("the text holds personal data or keys: {}", kinds.join(", ")),
-                )
-                .help("leave it out, or let the operator set the redaction policy to `mask`"))
+                let kinds: Vec<_> = kinds.into_iter().map(|kind| format!("`{}`", kind.as_str())).collect();
+                Err(Problem::new(Code::G022, format!("the text holds personal data or keys: {}", kinds.join(", ")))
+                    .help("leave it out, or let the operator set the redaction policy to `mask`"))
             }
         }
     }
@@ -212,10 +170,7 @@ mod tests {
     #[test]
     fn masks_what_has_a_shape() {
         let table = [
-            (
-                "write to ann.lee+x@mail.example.co.uk.",
-                "write to [email].",
-            ),
+            ("write to ann.lee+x@mail.example.co.uk.", "write to [email]."),
             ("<a@b.io>, c@d.dev", "<[email]>, [email]"),
             ("card 4111 1111 1111 1111 ok", "card [card] ok"),
             ("4111-1111-1111-1111", "[card]"),
@@ -229,18 +184,9 @@ mod tests {
             ("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "[key]"),
             ("AKIAIOSFODNN7EXAMPLE", "[key]"),
             ("AIzaSyA-abcdefghijklmnopqrstuvwxyz01234", "[key]"),
-            (
-                "authorization: Bearer abcdefghijklmnop.qrst==",
-                "authorization: [key]",
-            ),
-            (
-                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
-                "[key]",
-            ),
-            (
-                "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\nend",
-                "[key]\nend",
-            ),
+            ("authorization: Bearer abcdefghijklmnop.qrst==", "authorization: [key]"),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl", "[key]"),
+            ("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\nend", "[key]\nend"),
         ];
         for (text, expected) in table {
             assert_eq!(mask(text), expected, "{text}");
@@ -270,9 +216,7 @@ mod tests {
 
     #[test]
     fn refuses_by_kind_and_never_quotes() {
-        let problem = Redaction::Refuse
-            .apply("a@b.io and 4111111111111111")
-            .unwrap_err();
+        let problem = Redaction::Refuse.apply("a@b.io and 4111111111111111").unwrap_err();
         assert_eq!(problem.code, Code::G022);
         assert!(problem.message.contains("`email`, `card`"));
         assert!(!problem.to_string().contains("4111") && !problem.to_string().contains("a@b"));
@@ -284,12 +228,7 @@ mod tests {
     #[test]
     fn stays_fast_on_hostile_text() {
         // Finishes at once or not at all: the patterns run in linear time.
-        for text in [
-            "a@".repeat(40_000),
-            "0 ".repeat(40_000),
-            "sk-a-".repeat(20_000),
-            "-".repeat(80_000),
-        ] {
+        for text in ["a@".repeat(40_000), "0 ".repeat(40_000), "sk-a-".repeat(20_000), "-".repeat(80_000)] {
             let _ = find(&text);
         }
     }

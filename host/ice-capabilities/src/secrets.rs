@@ -59,19 +59,15 @@ pub struct Secrets {
 
 impl Secrets {
     /// Takes every variable whose name starts with `ICE_SECRET_`; other variables are ignored.
-    pub fn from_variables(
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Vec<Problem>> {
-        let named = variables.into_iter().filter_map(|(variable, value)| {
-            Some((variable.strip_prefix(VARIABLE_PREFIX)?.to_owned(), value))
-        });
+    pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
+        let named = variables
+            .into_iter()
+            .filter_map(|(variable, value)| Some((variable.strip_prefix(VARIABLE_PREFIX)?.to_owned(), value)));
         Self::from_values(named)
     }
 
     /// Takes names and values; every one that cannot be used is a problem, and then none is taken.
-    pub fn from_values(
-        values: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Vec<Problem>> {
+    pub fn from_values(values: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
         let mut secrets = Self::default();
         let mut problems = Vec::new();
         for (name, value) in values {
@@ -80,11 +76,7 @@ impl Secrets {
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() {
-            Ok(secrets)
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(secrets) } else { Err(problems) }
     }
 
     /// Reads a TOML file of lines `NAME = "value"`. A file that others on the machine may read or write is refused.
@@ -93,13 +85,9 @@ impl Secrets {
         // The error of the TOML crate quotes the line it stopped at, which may be a secret.
         let table: BTreeMap<String, toml::Value> = toml::from_str(&text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.as_bytes()[..start]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-                + 1;
-            let mut problem = Problem::new(Code::C020, "the file of secrets is not TOML")
-                .file(path.display().to_string());
+            let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let mut problem =
+                Problem::new(Code::C020, "the file of secrets is not TOML").file(path.display().to_string());
             problem.at.get_or_insert_default().line = u32::try_from(line).ok();
             vec![problem.help("write one line `NAME = \"value\"` for each secret")]
         })?;
@@ -124,10 +112,7 @@ impl Secrets {
         if problems.is_empty() {
             return Ok(secrets);
         }
-        Err(problems
-            .into_iter()
-            .map(|problem| problem.file(path.display().to_string()))
-            .collect())
+        Err(problems.into_iter().map(|problem| problem.file(path.display().to_string())).collect())
     }
 
     /// These and `others`; a name in both keeps the value of `others`.
@@ -154,16 +139,9 @@ impl Secrets {
 }
 
 fn admit(name: &str, value: &str) -> Result<(), Problem> {
-    let refuse =
-        |what: String, help: &str| Err(Problem::new(Code::C020, what).help(help.to_owned()));
-    if name.is_empty()
-        || name.len() > 128
-        || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    {
-        return refuse(
-            format!("`{}` is not the name of a secret", name.escape_debug()),
-            "use letters, digits and `_`",
-        );
+    let refuse = |what: String, help: &str| Err(Problem::new(Code::C020, what).help(help.to_owned()));
+    if name.is_empty() || name.len() > 128 || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return refuse(format!("`{}` is not the name of a secret", name.escape_debug()), "use letters, digits and `_`");
     }
     if value.len() < BYTES_MIN {
         return refuse(
@@ -172,16 +150,11 @@ fn admit(name: &str, value: &str) -> Result<(), Problem> {
         );
     }
     if BYTES_MAX < value.len() {
-        return refuse(
-            format!("the secret `{name}` is longer than {BYTES_MAX} bytes"),
-            "use a shorter value",
-        );
+        return refuse(format!("the secret `{name}` is longer than {BYTES_MAX} bytes"), "use a shorter value");
     }
     if !value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) || value.trim() != value {
         return refuse(
-            format!(
-                "the secret `{name}` holds a line break, a space at an end or a character that is not ASCII"
-            ),
+            format!("the secret `{name}` holds a line break, a space at an end or a character that is not ASCII"),
             "a secret is sent in an HTTP header: encode it, for example with base64",
         );
     }
@@ -193,21 +166,13 @@ fn read_private(path: &Path) -> Result<String, Problem> {
 
     let shown = path.display().to_string();
     let fail = |error: std::io::Error| {
-        Problem::new(
-            Code::C020,
-            format!("the file of secrets could not be read: {error}"),
-        )
-        .file(shown.clone())
+        Problem::new(Code::C020, format!("the file of secrets could not be read: {error}")).file(shown.clone())
     };
     let mut file = std::fs::File::open(path).map_err(fail)?;
     // The open file is asked, not the path: between two looks at a path it may become another file.
     let metadata = file.metadata().map_err(fail)?;
     if !metadata.is_file() || FILE_BYTES_MAX < metadata.len() {
-        return Err(Problem::new(
-            Code::C020,
-            "the file of secrets is not a file, or larger than 1 MiB",
-        )
-        .file(shown));
+        return Err(Problem::new(Code::C020, "the file of secrets is not a file, or larger than 1 MiB").file(shown));
     }
     #[cfg(unix)]
     {
@@ -223,10 +188,7 @@ fn read_private(path: &Path) -> Result<String, Problem> {
         }
     }
     let mut text = String::new();
-    (&mut file)
-        .take(FILE_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(fail)?;
+    (&mut file).take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
 }
 
@@ -253,24 +215,14 @@ mod tests {
 
     #[test]
     fn takes_only_variables_with_the_prefix() {
-        let variables = [
-            ("ICE_SECRET_SHOP", "0123456789"),
-            ("PATH", "/bin"),
-            ("ICE_SECRETS", "0123456789"),
-        ];
-        let secrets =
-            Secrets::from_variables(variables.map(|(k, v)| (k.into(), v.into()))).unwrap();
+        let variables = [("ICE_SECRET_SHOP", "0123456789"), ("PATH", "/bin"), ("ICE_SECRETS", "0123456789")];
+        let secrets = Secrets::from_variables(variables.map(|(k, v)| (k.into(), v.into()))).unwrap();
         assert_eq!(secrets.names().collect::<Vec<_>>(), ["SHOP"]);
     }
 
     #[test]
     fn refuses_values_that_cannot_be_sent_or_scrubbed_and_says_all_of_them() {
-        let values = [
-            ("A B", "0123456789"),
-            ("SHORT", "1234567"),
-            ("LINES", "one line\r\ntwo"),
-            ("OK", "0123456789"),
-        ];
+        let values = [("A B", "0123456789"), ("SHORT", "1234567"), ("LINES", "one line\r\ntwo"), ("OK", "0123456789")];
         let problems = Secrets::from_values(values.map(|(k, v)| (k.into(), v.into()))).unwrap_err();
         let text = problems.iter().map(ToString::to_string).collect::<String>();
         assert_eq!(problems.len(), 3);
@@ -281,14 +233,7 @@ mod tests {
     #[test]
     fn reads_a_private_file() {
         let (_folder, path) = file("KEY = \"0123456789\"\n", 0o600);
-        assert_eq!(
-            Secrets::from_file(&path)
-                .unwrap()
-                .get("KEY")
-                .unwrap()
-                .expose(),
-            "0123456789"
-        );
+        assert_eq!(Secrets::from_file(&path).unwrap().get("KEY").unwrap().expose(), "0123456789");
     }
 
     #[test]

@@ -35,9 +35,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(
-        answer: impl Fn(&Asked) -> (Vec<u8>, Then) + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Asked) -> (Vec<u8>, Then) + Send + Sync + 'static) -> Self {
         Self::listen(Arc::new(answer), None).await
     }
 
@@ -57,10 +55,7 @@ impl Server {
                 let _ = stream.shutdown().await;
             }
         });
-        Self {
-            port,
-            asked: Arc::default(),
-        }
+        Self { port, asked: Arc::default() }
     }
 
     /// Speaks TLS with a certificate of its own for `name`, which is returned as PEM.
@@ -69,21 +64,15 @@ impl Server {
         answer: impl Fn(&Asked) -> (Vec<u8>, Then) + Send + Sync + 'static,
     ) -> (Self, String) {
         let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        let key =
-            rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(
-            rustls::crypto::ring::default_provider(),
-        ))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key)
-        .unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        (
-            Self::listen(Arc::new(answer), Some(acceptor)).await,
-            own.cert.pem(),
-        )
+        (Self::listen(Arc::new(answer), Some(acceptor)).await, own.cert.pem())
     }
 
     async fn listen(answer: Answering, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
@@ -122,11 +111,7 @@ impl Server {
     }
 }
 
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    answer: Answering,
-    log: Arc<Mutex<Vec<Asked>>>,
-) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: Answering, log: Arc<Mutex<Vec<Asked>>>) {
     let Some(asked) = read(&mut stream).await else {
         return;
     };
@@ -153,25 +138,16 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Asked> {
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let mut lines = head.lines();
     let line = lines.next()?.to_owned();
-    let pair = |line: &str| {
-        line.split_once(": ")
-            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-    };
+    let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
     let headers: HashMap<String, String> = lines.filter_map(pair).collect();
-    let length: usize = headers
-        .get("content-length")
-        .map_or(0, |length| length.parse().unwrap());
+    let length: usize = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     while bytes.len() < end + length {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             break;
         }
     }
     let body = String::from_utf8_lossy(&bytes[end..]).into_owned();
-    Some(Asked {
-        line,
-        headers,
-        body,
-    })
+    Some(Asked { line, headers, body })
 }
 
 /// An answer with status, headers and body; the length is added.
@@ -196,13 +172,8 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) fn of(names: &[(&str, &[&[&str]])]) -> Arc<Self> {
         let parse = |list: &&[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
-        let lists = names
-            .iter()
-            .map(|(name, lists)| ((*name).to_owned(), lists.iter().map(parse).collect()));
-        Arc::new(Self {
-            lists: Mutex::new(lists.collect()),
-            asked: Mutex::default(),
-        })
+        let lists = names.iter().map(|(name, lists)| ((*name).to_owned(), lists.iter().map(parse).collect()));
+        Arc::new(Self { lists: Mutex::new(lists.collect()), asked: Mutex::default() })
     }
 }
 
@@ -212,19 +183,11 @@ impl Resolver for Names {
         self.asked.lock().unwrap().push(host.to_owned());
         let mut lists = self.lists.lock().unwrap();
         let lists = lists.get_mut(host).ok_or(io::ErrorKind::NotFound)?;
-        Ok(if lists.len() > 1 {
-            lists.remove(0)
-        } else {
-            lists[0].clone()
-        })
+        Ok(if lists.len() > 1 { lists.remove(0) } else { lists[0].clone() })
     }
 }
 
 /// An address where nobody listens.
 pub(crate) async fn closed_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap()
 }

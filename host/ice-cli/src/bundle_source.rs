@@ -25,15 +25,18 @@ pub(crate) fn read(folder: &Path) -> Result<Source, Vec<Problem>> {
     let place = path.display().to_string();
     let text = files::read_text(&path).map_err(|problem| vec![problem])?;
     let (document, positions) = blueprint::read_document(&text, &place)?;
-    let bundle = Bundle::from_value(&document)
-        .map_err(|problems| problems.into_iter().map(|problem| positions.locate(&document, problem)).collect::<Vec<_>>())?;
+    let bundle = Bundle::from_value(&document).map_err(|problems| {
+        problems.into_iter().map(|problem| positions.locate(&document, problem)).collect::<Vec<_>>()
+    })?;
     let mut problems = Vec::new();
     let mut blueprints = Vec::new();
     for (name, file) in &bundle.workflows {
         let path = folder.join(file);
         // The path is the author's word about the own folder; nothing above it belongs to the bundle.
         if Path::new(file).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-            problems.push(Problem::new(Code::M002, format!("`{file}` leaves the folder of the bundle")).file(place.clone()));
+            problems.push(
+                Problem::new(Code::M002, format!("`{file}` leaves the folder of the bundle")).file(place.clone()),
+            );
             continue;
         }
         let parsed = files::read_text(&path)
@@ -56,7 +59,13 @@ pub(crate) fn encode(folder: &Path) -> Result<Vec<u8>, Vec<Problem>> {
         .blueprints
         .into_iter()
         .map(|(name, parsed)| BlueprintSource {
-            description: parsed.blueprint.metadata.get("description").and_then(|text| text.as_str()).unwrap_or_default().to_owned(),
+            description: parsed
+                .blueprint
+                .metadata
+                .get("description")
+                .and_then(|text| text.as_str())
+                .unwrap_or_default()
+                .to_owned(),
             entrypoint: name == start,
             document: parsed.blueprint.document,
             name,

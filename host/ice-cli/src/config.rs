@@ -131,7 +131,8 @@ impl Config {
         llm.model = variable("ICE_LLM_MODEL", &mut problems).or(llm.model);
         let mut allow_private = file.egress.allow_private;
         if let Some(list) = variable("ICE_EGRESS_ALLOW_PRIVATE", &mut problems) {
-            allow_private.extend(list.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()));
+            allow_private
+                .extend(list.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()));
         }
         let usd = number("ORG_BUDGET_USD", &mut problems).or(file.budget.usd);
         let identity = Identity {
@@ -167,8 +168,9 @@ fn micro_usd(usd: f64) -> u64 {
 /// The home: flag or `ICE_HOME`, else `~/.iceos`. Says what to set when there is neither.
 fn home(flag: Option<&Path>) -> Result<PathBuf, Problem> {
     if let Some(path) = flag {
-        return std::path::absolute(path)
-            .map_err(|error| Problem::new(Code::C003, format!("the home cannot be resolved: {error}")).file(path.display().to_string()));
+        return std::path::absolute(path).map_err(|error| {
+            Problem::new(Code::C003, format!("the home cannot be resolved: {error}")).file(path.display().to_string())
+        });
     }
     std::env::home_dir().filter(|path| !path.as_os_str().is_empty()).map(|path| path.join(".iceos")).ok_or_else(|| {
         Problem::new(Code::C003, "there is no home folder: neither `ICE_HOME` nor `HOME` is set")
@@ -200,7 +202,9 @@ fn read_file(path: &Path, named: bool) -> Result<File, Problem> {
         problem
     })?;
     if file.budget.usd.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
-        return Err(Problem::new(Code::C004, "`budget.usd` is not an amount").file(place).help("write 0 or more US dollars"));
+        return Err(Problem::new(Code::C004, "`budget.usd` is not an amount")
+            .file(place)
+            .help("write 0 or more US dollars"));
     }
     Ok(file)
 }
@@ -223,7 +227,10 @@ fn number(name: &str, problems: &mut Vec<Problem>) -> Option<f64> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value >= 0.0 => Some(value),
         _ => {
-            problems.push(Problem::new(Code::C004, format!("`{name}={text}` is not an amount")).help("write a number that is 0 or more"));
+            problems.push(
+                Problem::new(Code::C004, format!("`{name}={text}` is not an amount"))
+                    .help("write a number that is 0 or more"),
+            );
             None
         }
     }
@@ -243,7 +250,8 @@ fn limits_from_environment(limits: &mut LimitSections, problems: &mut Vec<Proble
             match text.parse::<u32>() {
                 Ok(value) if value > 0 => *field = Some(value),
                 _ => problems.push(
-                    Problem::new(Code::C004, format!("`{name}={text}` is not a limit")).help("write a whole number from 1 up"),
+                    Problem::new(Code::C004, format!("`{name}={text}` is not a limit"))
+                        .help("write a whole number from 1 up"),
                 ),
             }
         }

@@ -62,7 +62,9 @@ fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::Pro
             running.remove(path);
             Some(format!("  again {path} in {delay_ms} ms: {}", problem.message))
         }
-        Fact::Logged { level, message } if level == "warn" || level == "error" => Some(format!("  {level} {path}: {message}")),
+        Fact::Logged { level, message } if level == "warn" || level == "error" => {
+            Some(format!("  {level} {path}: {message}"))
+        }
         _ => None,
     };
     if let Some(line) = line {

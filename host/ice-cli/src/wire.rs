@@ -5,10 +5,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use ice_capabilities::llm::ProviderOptions;
 use ice_capabilities::{Egress, EgressOptions, LlmOptions, MemoryOptions, Models, SearchMemory, Secrets};
 use ice_capabilities::{SystemClock, SystemResolver};
-use async_trait::async_trait;
 use ice_core::catalog::{BundleEntry, Catalog};
 use ice_core::grant::{Grant, LimitSettings};
 use ice_core::id::{Digest, Identity};
@@ -149,11 +149,7 @@ impl Host {
             None => Arc::new(memory),
         };
         let http: Arc<dyn Http> = egress;
-        let options = RuntimeOptions {
-            cache_dir: Some(Layout(&config.home).cache()),
-            limits: limits(config),
-            ..RuntimeOptions::default()
-        };
+        let options = RuntimeOptions { cache_dir: Some(Layout(&config.home).cache()), limits: limits(config) };
         let ports = RuntimePorts {
             artifacts: Arc::clone(&installed.plugins) as _,
             llm: Arc::clone(&llm),
@@ -209,7 +205,8 @@ fn permit(mut catalog: Catalog, own_addresses: &[String]) -> Catalog {
 
 fn egress(config: &Config, own_addresses: &[String]) -> Result<Egress, Vec<Problem>> {
     // Variables that are not text cannot be secrets: they could not be sent in a header.
-    let variables = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     let mut secrets = Secrets::from_variables(variables)?;
     let file = Layout(&config.home).secrets();
     if file.exists() {
@@ -229,7 +226,10 @@ fn llm_options(config: &Config) -> Result<LlmOptions, Vec<Problem>> {
     }
     let prices_toml = config.llm.prices.as_ref().map(|path| {
         std::fs::read_to_string(path).map_err(|error| {
-            vec![Problem::new(Code::C002, format!("the prices cannot be read: {error}")).file(path.display().to_string())]
+            vec![
+                Problem::new(Code::C002, format!("the prices cannot be read: {error}"))
+                    .file(path.display().to_string()),
+            ]
         })
     });
     Ok(LlmOptions {

@@ -29,12 +29,9 @@ pub struct Ending {
 /// Finds how the execution ended; `None` while it runs.
 pub fn ending(events: &[Event]) -> Option<Ending> {
     events.iter().rev().find_map(|event| match &event.fact {
-        Fact::ExecutionFinished { status, outputs, problem, usage } => Some(Ending {
-            status: *status,
-            outputs: outputs.clone(),
-            problem: problem.clone(),
-            usage: *usage,
-        }),
+        Fact::ExecutionFinished { status, outputs, problem, usage } => {
+            Some(Ending { status: *status, outputs: outputs.clone(), problem: problem.clone(), usage: *usage })
+        }
         _ => None,
     })
 }
@@ -259,10 +256,7 @@ impl Execution {
                 self.outputs = outputs.clone();
                 self.problem.clone_from(problem);
             }
-            Fact::ExecutionStarted { .. }
-            | Fact::ExecutionResumed
-            | Fact::CapabilityUsed(_)
-            | Fact::Logged { .. } => {}
+            Fact::ExecutionStarted { .. } | Fact::ExecutionResumed | Fact::CapabilityUsed(_) | Fact::Logged { .. } => {}
         }
     }
 

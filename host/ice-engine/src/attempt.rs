@@ -30,7 +30,10 @@ pub(crate) enum Ended {
     Declined,
     /// The output is set and its event appended.
     Finished,
-    Failed { failure: Failure, receipt: Option<Box<Receipt>> },
+    Failed {
+        failure: Failure,
+        receipt: Option<Box<Receipt>>,
+    },
 }
 
 impl From<Failure> for Ended {
@@ -155,7 +158,8 @@ fn explained(cx: &NodeRun<'_>, done: Result<Done, Failure>) -> Result<Done, Fail
 
 fn too_late(cx: &NodeRun<'_>) -> Problem {
     let ms = cx.node.timeout_ms.unwrap_or_default();
-    let seconds = if ms.is_multiple_of(1_000) { format!("{}", ms / 1_000) } else { format!("{}.{:03}", ms / 1_000, ms % 1_000) };
+    let seconds =
+        if ms.is_multiple_of(1_000) { format!("{}", ms / 1_000) } else { format!("{}.{:03}", ms / 1_000, ms % 1_000) };
     Problem::new(Code::X003, format!("node `{}` ran longer than its limit of {seconds} s", cx.path))
         .help("raise `timeout_seconds` of the node")
 }

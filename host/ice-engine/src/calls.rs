@@ -258,7 +258,8 @@ pub(crate) async fn checked(
         Err(failure) => return Called::refused(failure),
     };
     if !shapes.input.is_valid(&input)
-        && let Err(problem) = fits(&shapes.input, &input, Code::X006, &format!("the input of {what} `{}`", callable.name))
+        && let Err(problem) =
+            fits(&shapes.input, &input, Code::X006, &format!("the input of {what} `{}`", callable.name))
     {
         return Called::refused(Failure::never(problem));
     }

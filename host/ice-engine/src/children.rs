@@ -130,12 +130,7 @@ async fn exists(run: &Run, id: &ExecutionId) -> Result<bool, Failure> {
 }
 
 /// A child whose process died is held until its lease runs out, at most as long as the parent's was.
-async fn take_up(
-    run: &Run,
-    engine: &Engine,
-    id: &ExecutionId,
-    inside: impl Fn() -> Inside,
-) -> Result<Handle, Failure> {
+async fn take_up(run: &Run, engine: &Engine, id: &ExecutionId, inside: impl Fn() -> Inside) -> Result<Handle, Failure> {
     const PAUSES: u64 = 8;
     let mut last = None;
     for _ in 0..=PAUSES {

@@ -190,7 +190,9 @@ impl<'f> Driver<'f> {
             Command::Skip { node, why } => {
                 let reason = match why {
                     Why::RunIf => SkipReason::RunIf,
-                    Why::Dependency(other) => SkipReason::Dependency { node: frame.graph.nodes[other].id.as_str().to_owned() },
+                    Why::Dependency(other) => {
+                        SkipReason::Dependency { node: frame.graph.nodes[other].id.as_str().to_owned() }
+                    }
                     Why::Halted => SkipReason::Halted,
                     Why::NotNeeded => SkipReason::NotNeeded,
                 };

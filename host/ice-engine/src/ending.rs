@@ -43,9 +43,7 @@ fn judge(run: &Run, plan: &Plan, frame: &Frame<'_>, end: GraphEnd) -> Ending {
     let rendered = Rendered::of(plan, frame);
     let failed_rendering = rendered.problem.clone();
     match (first, failed_rendering) {
-        (None, None) => {
-            Ending { status: FinalStatus::Completed, outputs: rendered.outputs(), problem: None, usage }
-        }
+        (None, None) => Ending { status: FinalStatus::Completed, outputs: rendered.outputs(), problem: None, usage },
         // The nodes went well, and what was asked for cannot be made of them.
         (None, problem) => Ending { status: FinalStatus::Failed, outputs: rendered.outputs(), problem, usage },
         (problem, _) if rendered.made > 0 || always => {

@@ -128,8 +128,7 @@ impl Engine {
             components: plan.components.clone(),
             parent,
         };
-        let first =
-            Event { seq: 1, at: ports.clock.now_ms(), path: NodePath::root(), attempt: 0, fact };
+        let first = Event { seq: 1, at: ports.clock.now_ms(), path: NodePath::root(), attempt: 0, fact };
         let first = [first];
         let lease_ms = self.shared.options.lease_ms;
         let lease = ports.events.create(&id, &plan.name, &identity, &first, lease_ms).await.map_err(one)?;

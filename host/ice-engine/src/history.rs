@@ -17,11 +17,22 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub(crate) enum Was {
     /// This attempt began.
-    Begun { attempt: u32 },
+    Begun {
+        attempt: u32,
+    },
     /// This attempt failed; the next is due.
-    Paused { attempt: u32, due: UnixMs },
-    Finished { output: Arc<Value>, usage: Usage },
-    Failed { attempt: u32, problem: Problem },
+    Paused {
+        attempt: u32,
+        due: UnixMs,
+    },
+    Finished {
+        output: Arc<Value>,
+        usage: Usage,
+    },
+    Failed {
+        attempt: u32,
+        problem: Problem,
+    },
     Skipped,
 }
 
@@ -64,11 +75,7 @@ impl History {
                 if let Some((step, name)) = split_step(path.as_str()) {
                     self.steps.insert(step.into(), name.into());
                 }
-                let record = Record {
-                    was: Was::Begun { attempt },
-                    key: idempotency_key.clone(),
-                    kind: kind.clone(),
-                };
+                let record = Record { was: Was::Begun { attempt }, key: idempotency_key.clone(), kind: kind.clone() };
                 self.nodes_mut().insert(path.clone(), record);
             }
             Fact::NodeRetried { delay_ms, .. } => {

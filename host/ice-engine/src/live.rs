@@ -86,9 +86,8 @@ impl Control {
     }
 
     pub(crate) fn cancel(&self, reason: &str) {
-        self.soft.trip(
-            Problem::new(Code::X002, format!("cancelled: {reason}")).subject(format!("execution `{}`", self.id)),
-        );
+        self.soft
+            .trip(Problem::new(Code::X002, format!("cancelled: {reason}")).subject(format!("execution `{}`", self.id)));
     }
 }
 

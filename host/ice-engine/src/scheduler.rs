@@ -236,9 +236,7 @@ impl<S: Shape> Step<'_, S> {
         let delay = match retry {
             Retry::Never => None,
             Retry::Maybe => self.shape.retry_delay(node, attempt, code, random),
-            Retry::AfterMs(least) => {
-                self.shape.retry_delay(node, attempt, code, random).map(|delay| delay.max(least))
-            }
+            Retry::AfterMs(least) => self.shape.retry_delay(node, attempt, code, random).map(|delay| delay.max(least)),
         };
         match delay.filter(|_| may_go_on) {
             Some(delay_ms) => {

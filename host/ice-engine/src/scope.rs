@@ -175,4 +175,3 @@ impl Site {
         NodePath(format!("{}~{}", self.path, self.attempt).into()).join(segment)
     }
 }
-

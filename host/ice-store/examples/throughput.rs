@@ -25,9 +25,7 @@ struct SystemClock;
 #[async_trait]
 impl Clock for SystemClock {
     fn now_ms(&self) -> UnixMs {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .expect("a clock after 1970");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
         u64::try_from(now.as_millis()).expect("milliseconds fit for 500 million years")
     }
 
@@ -46,10 +44,7 @@ fn events(first: u64, count: u64) -> Vec<Event> {
         at: 1_700_000_000_000 + seq,
         path: NodePath("price_all[3]/quote".into()),
         attempt: 1,
-        fact: Fact::Logged {
-            level: "info".into(),
-            message: "x".repeat(EVENT_BYTES - 50),
-        },
+        fact: Fact::Logged { level: "info".into(), message: "x".repeat(EVENT_BYTES - 50) },
     };
     (first..first + count).map(event).collect()
 }
@@ -57,13 +52,7 @@ fn events(first: u64, count: u64) -> Vec<Event> {
 /// One execution that appends until the time is over; returns how long each append took.
 async fn append(store: Store, name: String, batch: u64) -> Vec<Duration> {
     let lease = store
-        .create(
-            &ExecutionId(name),
-            "throughput",
-            &Identity::local(),
-            &[],
-            60_000,
-        )
+        .create(&ExecutionId(name), "throughput", &Identity::local(), &[], 60_000)
         .await
         .expect("a fresh execution");
     let mut took = Vec::new();
@@ -79,24 +68,15 @@ async fn append(store: Store, name: String, batch: u64) -> Vec<Duration> {
     took
 }
 
-async fn measure(
-    folder: PathBuf,
-    durability: Durability,
-    executions: u64,
-    batch: u64,
-) -> std::io::Result<()> {
+async fn measure(folder: PathBuf, durability: Durability, executions: u64, batch: u64) -> std::io::Result<()> {
     let folder = folder.join(format!("throughput-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let options = Options {
-        durability,
-        ..Options::default()
-    };
+    let options = Options { durability, ..Options::default() };
     let store = ice_store::open_path(&folder.join("ice.db"), Arc::new(SystemClock), options).await;
     let store = store.unwrap_or_else(|problem| panic!("{problem}"));
     let start = Instant::now();
-    let running: Vec<_> = (0..executions)
-        .map(|number| tokio::spawn(append(store.clone(), format!("e{number}"), batch)))
-        .collect();
+    let running: Vec<_> =
+        (0..executions).map(|number| tokio::spawn(append(store.clone(), format!("e{number}"), batch))).collect();
     let mut took = Vec::new();
     for execution in running {
         took.extend(execution.await.expect("no panic"));
@@ -117,9 +97,7 @@ async fn measure(
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let folder = std::env::args_os()
-        .nth(1)
-        .map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let folder = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
     for durability in [Durability::Process, Durability::Power] {
         for (executions, batch) in [(1, 1), (1, 64), (64, 1), (64, 64)] {
             measure(folder.clone(), durability, executions, batch).await?;

@@ -22,34 +22,25 @@ impl Address {
     /// Reads a URL or a bare path.
     pub(crate) fn parse(url: &str) -> Result<Self, Problem> {
         let refuse = |message: String| Err(Problem::new(Code::C040, message).help(WHAT_WORKS));
-        let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme))
-        else {
-            return if url.is_empty() {
-                refuse("no database is named".into())
-            } else {
-                Ok(Self::File(url.into()))
-            };
+        let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+            return if url.is_empty() { refuse("no database is named".into()) } else { Ok(Self::File(url.into())) };
         };
         // A URL may hold a password, so only its scheme is repeated.
         match scheme {
             "sqlite" => {}
             "postgres" | "postgresql" => {
-                return refuse(
-                    "Postgres is not available yet: this version keeps everything in SQLite".into(),
-                );
+                return refuse("Postgres is not available yet: this version keeps everything in SQLite".into());
             }
             _ => {
-                return refuse(format!(
-                    "a database of the kind `{scheme}` cannot be opened"
-                ));
+                return refuse(format!("a database of the kind `{scheme}` cannot be opened"));
             }
         }
         match rest.strip_prefix("//").unwrap_or(rest) {
             ":memory:" => Ok(Self::Memory),
             "" => refuse(format!("`{url}` names no file")),
-            path if path.contains('?') => refuse(format!(
-                "`{url}` has settings after `?`, which are not read: leave them out"
-            )),
+            path if path.contains('?') => {
+                refuse(format!("`{url}` has settings after `?`, which are not read: leave them out"))
+            }
             path => Ok(Self::File(path.into())),
         }
     }
@@ -65,32 +56,21 @@ fn is_scheme(text: &str) -> bool {
 pub(crate) fn prepare(path: &Path) -> Result<PathBuf, Problem> {
     let shown = path.display().to_string();
     let Some(_) = path.to_str() else {
-        return Err(Problem::new(
-            Code::C040,
-            format!("the path `{shown}` is not UTF-8, and SQLite takes no other"),
-        )
-        .help("keep the database under a path of UTF-8 characters"));
+        return Err(Problem::new(Code::C040, format!("the path `{shown}` is not UTF-8, and SQLite takes no other"))
+            .help("keep the database under a path of UTF-8 characters"));
     };
     // Absolute, because a name that begins with `file:` or `:` would mean something else to SQLite.
     let path = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
     match fs::metadata(&path) {
-        Ok(found) if found.is_dir() => Err(Problem::new(
-            Code::C040,
-            format!("`{shown}` is a folder, not a database file"),
-        )
-        .help(format!(
-            "name a file in it, for example `{}`",
-            path.join("ice.db").display()
-        ))),
-        Ok(found) if found.permissions().readonly() => Err(Problem::new(
-            Code::C042,
-            format!("the database `{shown}` is marked read-only"),
-        )
-        .file(shown)
-        .help(format!(
-            "make it writable: `chmod u+w '{}'`",
-            path.display()
-        ))),
+        Ok(found) if found.is_dir() => {
+            Err(Problem::new(Code::C040, format!("`{shown}` is a folder, not a database file"))
+                .help(format!("name a file in it, for example `{}`", path.join("ice.db").display())))
+        }
+        Ok(found) if found.permissions().readonly() => {
+            Err(Problem::new(Code::C042, format!("the database `{shown}` is marked read-only"))
+                .file(shown)
+                .help(format!("make it writable: `chmod u+w '{}'`", path.display())))
+        }
         Ok(_) => Ok(path),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             create_private(&path)?;
@@ -101,15 +81,9 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, Problem> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::new(
-        Code::C002,
-        format!(
-            "the database `{}` cannot be reached: {error}",
-            path.display()
-        ),
-    )
-    .file(path.display().to_string())
-    .help("check that this user may read and write the file and enter its folders")
+    Problem::new(Code::C002, format!("the database `{}` cannot be reached: {error}", path.display()))
+        .file(path.display().to_string())
+        .help("check that this user may read and write the file and enter its folders")
 }
 
 /// Makes an empty database file that only its owner can read; SQLite gives its companions the same mode.
@@ -121,15 +95,9 @@ fn create_private(path: &Path) -> Result<(), Problem> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let folder = path.parent().unwrap_or(path);
     if !folder.is_dir() {
-        return Err(Problem::new(
-            Code::C002,
-            format!("the folder `{}` does not exist", folder.display()),
-        )
-        .file(path.display().to_string())
-        .help(format!(
-            "create it: `mkdir -m 700 -p '{}'`",
-            folder.display()
-        )));
+        return Err(Problem::new(Code::C002, format!("the folder `{}` does not exist", folder.display()))
+            .file(path.display().to_string())
+            .help(format!("create it: `mkdir -m 700 -p '{}'`", folder.display())));
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let fresh = folder.join(format!(".ice-new-{}-{number}", std::process::id()));
@@ -147,14 +115,9 @@ fn create_private(path: &Path) -> Result<(), Problem> {
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Code::C042,
                 _ => Code::C002,
             };
-            return Err(Problem::new(
-                code,
-                format!("no database can be made in `{}`: {error}", folder.display()),
-            )
-            .file(path.display().to_string())
-            .help(
-                "make room and the folder writable for this user, or keep the database elsewhere",
-            ));
+            return Err(Problem::new(code, format!("no database can be made in `{}`: {error}", folder.display()))
+                .file(path.display().to_string())
+                .help("make room and the folder writable for this user, or keep the database elsewhere"));
         }
     }
     let linked = fs::hard_link(&fresh, path);
@@ -179,31 +142,17 @@ mod tests {
             ("/var/lib/a b%20c.db", "/var/lib/a b%20c.db"),
             ("./odd:name.db", "./odd:name.db"),
         ] {
-            assert_eq!(
-                Address::parse(url).unwrap(),
-                Address::File(path.into()),
-                "{url}"
-            );
+            assert_eq!(Address::parse(url).unwrap(), Address::File(path.into()), "{url}");
         }
         assert_eq!(Address::parse("sqlite::memory:").unwrap(), Address::Memory);
     }
 
     #[test]
     fn what_cannot_be_opened_is_refused_with_what_can_and_without_the_password() {
-        for url in [
-            "",
-            "sqlite:",
-            "sqlite://",
-            "sqlite:a.db?mode=ro",
-            "postgres://ice:pass@host/ice",
-            "mysql://x",
-        ] {
+        for url in ["", "sqlite:", "sqlite://", "sqlite:a.db?mode=ro", "postgres://ice:pass@host/ice", "mysql://x"] {
             let problem = Address::parse(url).unwrap_err();
             assert_eq!(problem.code, Code::C040, "{url}");
-            assert!(
-                problem.help.as_deref().unwrap().contains("sqlite:ice.db"),
-                "{url}"
-            );
+            assert!(problem.help.as_deref().unwrap().contains("sqlite:ice.db"), "{url}");
             assert!(!problem.to_string().contains("pass@"), "{problem}");
         }
     }

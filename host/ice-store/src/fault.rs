@@ -91,12 +91,9 @@ impl Fault {
             Self::Database(error) => error,
         };
         let result = primary_result(&error);
-        let meaning = MEANINGS
-            .iter()
-            .find(|meaning| result.is_some_and(|result| meaning.results.contains(&result)));
+        let meaning = MEANINGS.iter().find(|meaning| result.is_some_and(|result| meaning.results.contains(&result)));
         let Some(meaning) = meaning else {
-            let problem =
-                Problem::new(Code::X047, format!("the database failed: {error}")).file(place);
+            let problem = Problem::new(Code::X047, format!("the database failed: {error}")).file(place);
             if matches!(error, sqlx::Error::PoolTimedOut) {
                 return Failure::maybe(problem.help("too many searches at once: ask again later"));
             }
@@ -104,11 +101,7 @@ impl Fault {
         };
         let problem = Problem::new(meaning.code, format!("{} ({error})", meaning.message));
         let problem = problem.file(place).help(meaning.help);
-        if meaning.again {
-            Failure::maybe(problem)
-        } else {
-            Failure::never(problem)
-        }
+        if meaning.again { Failure::maybe(problem) } else { Failure::never(problem) }
     }
 }
 

@@ -27,11 +27,7 @@ impl Holder {
                 Sight::Runs { start } => start,
                 Sight::Gone | Sight::Unclear => 0,
             };
-            Self {
-                host: host(),
-                pid,
-                start,
-            }
+            Self { host: host(), pid, start }
         });
         current.clone()
     }
@@ -41,11 +37,7 @@ impl Holder {
         let mut parts = text.rsplitn(3, ':');
         let start = parts.next()?.parse().ok()?;
         let pid = parts.next()?.parse().ok()?;
-        Some(Self {
-            host: parts.next()?.to_owned(),
-            pid,
-            start,
-        })
+        Some(Self { host: parts.next()?.to_owned(), pid, start })
     }
 
     /// Whether this process is certainly gone, as seen from here.
@@ -90,21 +82,10 @@ enum Sight {
 /// share a host name, and one machine has other numbers after a restart; both then look like another host.
 #[cfg(target_os = "linux")]
 fn host() -> String {
-    let read = |path: &str| {
-        std::fs::read_to_string(path)
-            .map(|text| text.trim().to_owned())
-            .unwrap_or_default()
-    };
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let namespace: String = namespace
-        .to_string_lossy()
-        .chars()
-        .filter(char::is_ascii_digit)
-        .collect();
-    let boot: String = read("/proc/sys/kernel/random/boot_id")
-        .chars()
-        .take(8)
-        .collect();
+    let namespace: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    let boot: String = read("/proc/sys/kernel/random/boot_id").chars().take(8).collect();
     format!("{}/{boot}/{namespace}", read("/proc/sys/kernel/hostname"))
 }
 
@@ -122,14 +103,9 @@ fn look(pid: u32) -> Sight {
     match std::fs::read(format!("/proc/{pid}/stat")) {
         Ok(stat) => {
             let stat = String::from_utf8_lossy(&stat);
-            let fields: Vec<&str> = stat
-                .rsplit_once(')')
-                .map(|(_, rest)| rest.split_whitespace().collect())
-                .unwrap_or_default();
-            match (
-                fields.first(),
-                fields.get(19).and_then(|start| start.parse().ok()),
-            ) {
+            let fields: Vec<&str> =
+                stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+            match (fields.first(), fields.get(19).and_then(|start| start.parse().ok())) {
                 // A zombie or dead process runs no more; only its parent has not asked yet.
                 (Some(&"Z" | &"X"), _) => Sight::Gone,
                 (Some(_), Some(start)) => Sight::Runs { start },
@@ -137,11 +113,7 @@ fn look(pid: u32) -> Sight {
             }
         }
         // With `hidepid`, processes of other users are missing here though they run. Process 1 tells: it always runs.
-        Err(error)
-            if error.kind() == ErrorKind::NotFound && std::fs::read("/proc/1/stat").is_ok() =>
-        {
-            Sight::Gone
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound && std::fs::read("/proc/1/stat").is_ok() => Sight::Gone,
         Err(_) => Sight::Unclear,
     }
 }
@@ -159,11 +131,7 @@ mod tests {
     fn this_process_lives_and_survives_being_written_down() {
         let current = Holder::current();
         assert!(!current.is_gone());
-        assert_eq!(
-            current.stop_command(),
-            None,
-            "nobody is told to kill the process that tells"
-        );
+        assert_eq!(current.stop_command(), None, "nobody is told to kill the process that tells");
         assert_eq!(Holder::parse(&current.to_string()), Some(current));
     }
 
@@ -176,18 +144,9 @@ mod tests {
 
     #[test]
     fn a_process_that_ended_is_gone_even_before_it_was_waited_for() {
-        let mut child = std::process::Command::new("cat")
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let Sight::Runs { start } = look(child.id()) else {
-            panic!("the child runs until its input ends")
-        };
-        let holder = Holder {
-            host: host(),
-            pid: child.id(),
-            start,
-        };
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let Sight::Runs { start } = look(child.id()) else { panic!("the child runs until its input ends") };
+        let holder = Holder { host: host(), pid: child.id(), start };
         assert!(!holder.is_gone());
         child.kill().unwrap();
         child.wait().unwrap();
@@ -196,11 +155,7 @@ mod tests {
 
     #[test]
     fn a_process_of_another_host_counts_as_alive() {
-        let elsewhere = Holder {
-            host: "elsewhere/0/0".into(),
-            pid: u32::MAX,
-            start: 1,
-        };
+        let elsewhere = Holder { host: "elsewhere/0/0".into(), pid: u32::MAX, start: 1 };
         assert!(!elsewhere.is_gone());
         assert_eq!(elsewhere.stop_command(), None);
         assert_eq!(elsewhere.words(), "process 4294967295 on `elsewhere`");

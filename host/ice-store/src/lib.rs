@@ -55,11 +55,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         // Other processes hold the lock for one commit, a few milliseconds; seconds mean that something hangs.
-        Self {
-            durability: Durability::default(),
-            bytes_max: None,
-            lock_wait: Duration::from_secs(5),
-        }
+        Self { durability: Durability::default(), bytes_max: None, lock_wait: Duration::from_secs(5) }
     }
 }
 
@@ -73,20 +69,12 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Store, Problem> {
 }
 
 /// Opens the database named by `url`, see [`open`].
-pub async fn open_with(
-    url: &str,
-    clock: Arc<dyn Clock>,
-    options: Options,
-) -> Result<Store, Problem> {
+pub async fn open_with(url: &str, clock: Arc<dyn Clock>, options: Options) -> Result<Store, Problem> {
     Store::open(Address::parse(url)?, clock, options).await
 }
 
 /// Opens the database file at `path`, see [`open`]. The way for paths that come from the system and not from a text;
 /// one that is not UTF-8 is refused with C040, because SQLite takes names as UTF-8 only.
-pub async fn open_path(
-    path: &Path,
-    clock: Arc<dyn Clock>,
-    options: Options,
-) -> Result<Store, Problem> {
+pub async fn open_path(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Store, Problem> {
     Store::open(Address::File(path.to_owned()), clock, options).await
 }

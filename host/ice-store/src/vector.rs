@@ -8,10 +8,7 @@ const COMPONENT: usize = size_of::<f32>();
 
 /// A vector as little-endian f32, one after the other.
 pub(crate) fn to_bytes(vector: &[f32]) -> Vec<u8> {
-    vector
-        .iter()
-        .flat_map(|component| component.to_le_bytes())
-        .collect()
+    vector.iter().flat_map(|component| component.to_le_bytes()).collect()
 }
 
 /// Reads what [`to_bytes`] wrote; bytes behind the last whole component are ignored.
@@ -20,9 +17,7 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Vec<f32> {
 }
 
 fn components(bytes: &[u8]) -> impl Iterator<Item = f32> {
-    bytes
-        .chunks_exact(COMPONENT)
-        .map(|chunk| f32::from_le_bytes(chunk.try_into().expect("chunks of four")))
+    bytes.chunks_exact(COMPONENT).map(|chunk| f32::from_le_bytes(chunk.try_into().expect("chunks of four")))
 }
 
 /// A question, prepared for many comparisons.
@@ -33,11 +28,7 @@ pub(crate) struct Question {
 
 impl Question {
     pub(crate) fn new(vector: Vec<f32>) -> Self {
-        let length = vector
-            .iter()
-            .map(|component| component * component)
-            .sum::<f32>()
-            .sqrt();
+        let length = vector.iter().map(|component| component * component).sum::<f32>().sqrt();
         Self { vector, length }
     }
 
@@ -56,11 +47,7 @@ impl Question {
             }
         }
         let lengths = self.length * squares.iter().sum::<f32>().sqrt();
-        if lengths == 0.0 {
-            0.0
-        } else {
-            (dots.iter().sum::<f32>() / lengths).clamp(-1.0, 1.0)
-        }
+        if lengths == 0.0 { 0.0 } else { (dots.iter().sum::<f32>() / lengths).clamp(-1.0, 1.0) }
     }
 }
 
@@ -73,9 +60,7 @@ pub(crate) struct Ranked {
 
 impl Ord for Ranked {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.score
-            .total_cmp(&other.score)
-            .then(other.id.cmp(&self.id))
+        self.score.total_cmp(&other.score).then(other.id.cmp(&self.id))
     }
 }
 
@@ -102,10 +87,7 @@ pub(crate) struct Best {
 
 impl Best {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            heap: BinaryHeap::new(),
-        }
+        Self { limit, heap: BinaryHeap::new() }
     }
 
     pub(crate) fn offer(&mut self, row: Ranked) {
@@ -120,11 +102,7 @@ impl Best {
 
     /// Best first.
     pub(crate) fn into_sorted(self) -> Vec<Ranked> {
-        self.heap
-            .into_sorted_vec()
-            .into_iter()
-            .map(|Reverse(row)| row)
-            .collect()
+        self.heap.into_sorted_vec().into_iter().map(|Reverse(row)| row).collect()
     }
 }
 
@@ -136,57 +114,33 @@ mod tests {
     fn vectors_survive_being_bytes() {
         let vector = [0.0, -0.0, 1.5, f32::MIN_POSITIVE, f32::MAX];
         let read = from_bytes(&to_bytes(&vector));
-        assert!(
-            read.iter()
-                .zip(vector)
-                .all(|(a, b)| a.to_bits() == b.to_bits())
-        );
+        assert!(read.iter().zip(vector).all(|(a, b)| a.to_bits() == b.to_bits()));
     }
 
     #[test]
     fn similarity_is_the_cosine_for_every_length_of_vector() {
         for dimension in 1..40 {
-            let a: Vec<f32> = (0..dimension)
-                .map(|n| (n as f32 * 0.7).sin() + 0.1)
-                .collect();
-            let b: Vec<f32> = (0..dimension)
-                .map(|n| (n as f32 * 1.3).cos() - 0.2)
-                .collect();
-            let dot: f64 = a
-                .iter()
-                .zip(&b)
-                .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                .sum();
+            let a: Vec<f32> = (0..dimension).map(|n| (n as f32 * 0.7).sin() + 0.1).collect();
+            let b: Vec<f32> = (0..dimension).map(|n| (n as f32 * 1.3).cos() - 0.2).collect();
+            let dot: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             let length = |v: &[f32]| v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
             let expected = dot / (length(&a) * length(&b));
             let found = f64::from(Question::new(a).similarity(&to_bytes(&b)));
-            assert!(
-                (found - expected).abs() < 1e-5,
-                "{dimension}: {found} is not {expected}"
-            );
+            assert!((found - expected).abs() < 1e-5, "{dimension}: {found} is not {expected}");
         }
     }
 
     #[test]
     fn a_vector_without_direction_is_like_nothing() {
-        assert_eq!(
-            Question::new(vec![0.0, 0.0]).similarity(&to_bytes(&[1.0, 2.0])),
-            0.0
-        );
-        assert_eq!(
-            Question::new(vec![1.0, 2.0]).similarity(&to_bytes(&[0.0, 0.0])),
-            0.0
-        );
+        assert_eq!(Question::new(vec![0.0, 0.0]).similarity(&to_bytes(&[1.0, 2.0])), 0.0);
+        assert_eq!(Question::new(vec![1.0, 2.0]).similarity(&to_bytes(&[0.0, 0.0])), 0.0);
     }
 
     #[test]
     fn the_best_few_are_kept_in_order_and_the_older_wins_a_tie() {
         let mut best = Best::new(3);
         for (id, score) in [0.1, 0.9, 0.5, 0.9, -1.0, 0.7].into_iter().enumerate() {
-            best.offer(Ranked {
-                score,
-                id: id as i64,
-            });
+            best.offer(Ranked { score, id: id as i64 });
         }
         let ids: Vec<i64> = best.into_sorted().iter().map(|row| row.id).collect();
         assert_eq!(ids, [1, 3, 5]);

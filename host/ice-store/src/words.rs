@@ -11,12 +11,11 @@ const TERMS_MAX: usize = 64;
 
 /// Words that stand in nearly every English text and tell nothing about it. Sorted.
 const STOP_WORDS: &[&str] = &[
-    "a", "about", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did",
-    "do", "does", "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in",
-    "into", "is", "it", "its", "me", "my", "no", "not", "of", "on", "or", "our", "she", "should",
-    "so", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this",
-    "to", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with",
-    "would", "you", "your",
+    "a", "about", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does",
+    "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "into", "is", "it", "its", "me",
+    "my", "no", "not", "of", "on", "or", "our", "she", "should", "so", "such", "than", "that", "the", "their", "them",
+    "then", "there", "these", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who",
+    "why", "will", "with", "would", "you", "your",
 ];
 
 /// The form in which a text is indexed: compatibility characters resolved (`ﬃ` is `ffi`, `①` is `1`), and a space
@@ -48,11 +47,7 @@ pub(crate) fn match_expression(who: &Identity, scope: &str, question: &str) -> O
         return None;
     }
     let any: Vec<String> = terms.iter().map(|term| format!("\"{term}\"")).collect();
-    Some(format!(
-        "tenant : \"{}\" AND words : ({})",
-        tenant(who, scope),
-        any.join(" OR ")
-    ))
+    Some(format!("tenant : \"{}\" AND words : ({})", tenant(who, scope), any.join(" OR ")))
 }
 
 /// One token for org, user and scope; the JSON list keeps their borders apart.
@@ -65,10 +60,7 @@ pub(crate) fn tenant(who: &Identity, scope: &str) -> String {
 fn terms(question: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let form: String = question.nfkc().flat_map(char::to_lowercase).collect();
-    for word in form
-        .split(|c: char| !is_word(c))
-        .filter(|word| word.chars().any(char::is_alphanumeric))
-    {
+    for word in form.split(|c: char| !is_word(c)).filter(|word| word.chars().any(char::is_alphanumeric)) {
         for term in split_spaceless(word) {
             if !all.contains(&term) {
                 all.push(term);
@@ -78,11 +70,8 @@ fn terms(question: &str) -> Vec<String> {
             break;
         }
     }
-    let mut telling: Vec<String> = all
-        .iter()
-        .filter(|term| STOP_WORDS.binary_search(&term.as_str()).is_err())
-        .cloned()
-        .collect();
+    let mut telling: Vec<String> =
+        all.iter().filter(|term| STOP_WORDS.binary_search(&term.as_str()).is_err()).cloned().collect();
     if telling.is_empty() {
         telling = all;
     }
@@ -106,10 +95,7 @@ fn split_spaceless(word: &str) -> Vec<String> {
     for run in characters.chunk_by(|a, b| is_spaceless(*a) == is_spaceless(*b)) {
         match run {
             [first, _, ..] if is_spaceless(*first) => {
-                terms.extend(
-                    run.windows(2)
-                        .map(|pair| format!("{} {}", pair[0], pair[1])),
-                );
+                terms.extend(run.windows(2).map(|pair| format!("{} {}", pair[0], pair[1])));
             }
             _ => terms.push(run.iter().collect()),
         }
@@ -128,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_question_becomes_its_telling_terms() {
-        check(
-            "What is the price of a Red-Bicycle?",
-            &["price", "red", "bicycle"],
-        );
+        check("What is the price of a Red-Bicycle?", &["price", "red", "bicycle"]);
         check("price PRICE Price", &["price"]);
         check("to be or not to be", &["to", "be", "or", "not"]);
         check("", &[]);
@@ -140,10 +123,7 @@ mod tests {
 
     #[test]
     fn quotes_operators_and_columns_are_only_words() {
-        check(
-            "\"quoted\" NEAR(alpha*, 3) AND tenant:x",
-            &["quoted", "near", "alpha", "3", "tenant", "x"],
-        );
+        check("\"quoted\" NEAR(alpha*, 3) AND tenant:x", &["quoted", "near", "alpha", "3", "tenant", "x"]);
         check("a\"b\0c", &["b", "c"]);
     }
 
@@ -155,12 +135,7 @@ mod tests {
 
     #[test]
     fn scripts_without_spaces_are_found_by_neighbours() {
-        assert_eq!(
-            index_form("東京の天気")
-                .split_whitespace()
-                .collect::<Vec<_>>(),
-            ["東", "京", "の", "天", "気"]
-        );
+        assert_eq!(index_form("東京の天気").split_whitespace().collect::<Vec<_>>(), ["東", "京", "の", "天", "気"]);
         check("東京の天気", &["東 京", "京 の", "の 天", "天 気"]);
         check("iPhone価格", &["iphone", "価 格"]);
     }
@@ -178,11 +153,7 @@ mod tests {
 
     #[test]
     fn tenants_with_shifted_borders_have_other_tokens() {
-        let who = |org: &str, user: &str| Identity {
-            org: org.into(),
-            user: user.into(),
-            session: None,
-        };
+        let who = |org: &str, user: &str| Identity { org: org.into(), user: user.into(), session: None };
         assert_ne!(tenant(&who("a", "bc"), "d"), tenant(&who("ab", "c"), "d"));
     }
 }

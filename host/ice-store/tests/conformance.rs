@@ -9,9 +9,7 @@ use tempfile::TempDir;
 
 async fn file(clock: Arc<dyn Clock>) -> (Store, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let store = ice_store::open_path(&folder.path().join("ice.db"), clock, Options::default())
-        .await
-        .unwrap();
+    let store = ice_store::open_path(&folder.path().join("ice.db"), clock, Options::default()).await.unwrap();
     (store, folder)
 }
 

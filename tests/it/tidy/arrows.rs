@@ -72,26 +72,17 @@ fn crates_depend_downwards_only() {
     let mut findings = Vec::new();
     for manifest in manifests(false) {
         let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == manifest.name) else {
-            findings.push(format!(
-                "{}: crate `{}` has no row in ARROWS",
-                manifest.file, manifest.name
-            ));
+            findings.push(format!("{}: crate `{}` has no row in ARROWS", manifest.file, manifest.name));
             continue;
         };
         let all = manifest.dependencies.union(&manifest.for_tests);
         for dependency in all.filter(|name| name.starts_with("ice-") && **name != manifest.name) {
             if !allowed.contains(&dependency.as_str()) {
-                findings.push(format!(
-                    "{}: `{}` may not depend on `{dependency}`",
-                    manifest.file, manifest.name
-                ));
+                findings.push(format!("{}: `{}` may not depend on `{dependency}`", manifest.file, manifest.name));
             }
         }
     }
-    none(
-        findings,
-        "Neighbours do not know each other: put what both need behind a trait of ice-core/src/ports.rs.",
-    );
+    none(findings, "Neighbours do not know each other: put what both need behind a trait of ice-core/src/ports.rs.");
 }
 
 #[test]
@@ -100,21 +91,13 @@ fn folders_are_named_like_their_crates() {
         ["host", folder, "Cargo.toml"] => folder == manifest.name,
         _ => true,
     };
-    let wrong = manifests(false)
-        .into_iter()
-        .filter(|manifest| !named(manifest));
-    none(
-        wrong.map(|manifest| manifest.file).collect(),
-        "Rename the folder to the crate's name.",
-    );
+    let wrong = manifests(false).into_iter().filter(|manifest| !named(manifest));
+    none(wrong.map(|manifest| manifest.file).collect(), "Rename the folder to the crate's name.");
 }
 
 #[test]
 fn ice_core_is_built_from_what_is_spelled_out() {
-    let core = manifests(false)
-        .into_iter()
-        .find(|manifest| manifest.name == "ice-core")
-        .unwrap();
+    let core = manifests(false).into_iter().find(|manifest| manifest.name == "ice-core").unwrap();
     let expected: BTreeSet<String> = CORE.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(
         core.dependencies, expected,
@@ -126,60 +109,32 @@ fn ice_core_is_built_from_what_is_spelled_out() {
 fn heavy_dependencies_stay_in_their_crate() {
     let mut findings = Vec::new();
     for (dependency, owner) in KEPT {
-        for manifest in manifests(false)
-            .into_iter()
-            .filter(|manifest| manifest.name != *owner)
-        {
+        for manifest in manifests(false).into_iter().filter(|manifest| manifest.name != *owner) {
             let all = manifest.dependencies.union(&manifest.for_tests);
             let named = all.filter(|name| name.starts_with(dependency));
-            findings.extend(
-                named.map(|name| format!("{}: `{name}` belongs to {owner}", manifest.file)),
-            );
+            findings.extend(named.map(|name| format!("{}: `{name}` belongs to {owner}", manifest.file)));
         }
     }
-    none(
-        findings,
-        "Ask the owner through a port instead of linking the library a second time.",
-    );
+    none(findings, "Ask the owner through a port instead of linking the library a second time.");
 }
 
 #[test]
 fn hosts_and_guests_share_nothing_but_the_contract() {
-    let guests: BTreeSet<String> = manifests(true)
-        .into_iter()
-        .map(|manifest| manifest.name)
-        .collect();
-    assert!(
-        guests.contains("ice-sdk"),
-        "the guests' manifests were not found"
-    );
+    let guests: BTreeSet<String> = manifests(true).into_iter().map(|manifest| manifest.name).collect();
+    assert!(guests.contains("ice-sdk"), "the guests' manifests were not found");
     let mut findings = Vec::new();
     for manifest in manifests(false) {
         let all = manifest.dependencies.union(&manifest.for_tests);
-        findings.extend(
-            all.filter(|name| guests.contains(*name))
-                .map(|name| format!("{}: `{name}`", manifest.file)),
-        );
+        findings.extend(all.filter(|name| guests.contains(*name)).map(|name| format!("{}: `{name}`", manifest.file)));
         let text = read(&manifest.file);
-        let paths = text
-            .lines()
-            .filter(|line| line.contains("path = \"") && line.contains("plugins/"));
+        let paths = text.lines().filter(|line| line.contains("path = \"") && line.contains("plugins/"));
         findings.extend(paths.map(|line| format!("{}: {line}", manifest.file)));
     }
     for manifest in manifests(true) {
         let host = |name: &&String| ARROWS.iter().any(|(host, _)| host == name);
-        findings.extend(
-            manifest
-                .dependencies
-                .iter()
-                .filter(host)
-                .map(|name| format!("{}: `{name}`", manifest.file)),
-        );
+        findings.extend(manifest.dependencies.iter().filter(host).map(|name| format!("{}: `{name}`", manifest.file)));
     }
-    none(
-        findings,
-        "A host crate names no guest crate, and the other way: what both need stands in wit/.",
-    );
+    none(findings, "A host crate names no guest crate, and the other way: what both need stands in wit/.");
 }
 
 #[test]
@@ -207,9 +162,7 @@ fn the_scheduler_performs_no_io() {
     let text = read("host/ice-engine/src/scheduler.rs");
     let lines = code(&text).filter(|(_, line)| words.iter().any(|word| has_word(line, word)));
     none(
-        lines
-            .map(|(number, line)| format!("scheduler.rs:{number}: {}", line.trim()))
-            .collect(),
+        lines.map(|(number, line)| format!("scheduler.rs:{number}: {}", line.trim())).collect(),
         "The scheduler turns events into commands; doing them is the driver's part.",
     );
 }
@@ -222,21 +175,11 @@ fn sockets_are_opened_by_their_owners_only() {
         if !host || is_test(&name) || SOCKET_OWNERS.iter().any(|owner| name.starts_with(owner)) {
             continue;
         }
-        let words = [
-            "TcpStream",
-            "TcpListener",
-            "UdpSocket",
-            "UnixStream",
-            "reqwest",
-            "hyper",
-        ];
+        let words = ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "reqwest", "hyper"];
         let lines = code(&text).filter(|(_, line)| words.iter().any(|word| has_word(line, word)));
         findings.extend(lines.map(|(number, line)| format!("{name}:{number}: {}", line.trim())));
     }
-    none(
-        findings,
-        "Go out through ports::Http, which checks the grant and the address.",
-    );
+    none(findings, "Go out through ports::Http, which checks the grant and the address.");
 }
 
 #[test]
@@ -244,24 +187,14 @@ fn the_contract_is_read_by_the_runtime_and_the_sdk_only() {
     let mut findings = Vec::new();
     for (name, text) in texts(&[".rs"]) {
         // The stamp of a guest's build hashes the contract's bytes to see whether they changed; it reads no word of it.
-        let readers = [
-            "host/ice-runtime/",
-            "sdk/",
-            "plugins/",
-            "host/ice-cli/src/guests/stamp.rs",
-        ];
+        let readers = ["host/ice-runtime/", "sdk/", "plugins/", "host/ice-cli/src/guests/stamp.rs"];
         let reader = readers.iter().any(|place| name.starts_with(place));
         if reader || is_tidy(&name) {
             continue;
         }
-        let opens = |line: &str| {
-            line.contains("\"wit/") || line.contains("/wit\"") || line.contains("/wit/")
-        };
+        let opens = |line: &str| line.contains("\"wit/") || line.contains("/wit\"") || line.contains("/wit/");
         let lines = code(&text).filter(|(_, line)| opens(line));
         findings.extend(lines.map(|(number, line)| format!("{name}:{number}: {}", line.trim())));
     }
-    none(
-        findings,
-        "Ask ice-runtime what a component imports and exports; wit/ is its and the SDK's.",
-    );
+    none(findings, "Ask ice-runtime what a component imports and exports; wit/ is its and the SDK's.");
 }

@@ -81,9 +81,7 @@ fn kind_v4(address: Ipv4Addr) -> Kind {
         let mask = u32::MAX << (32 - length);
         bits & mask == u32::from_be_bytes(*network) & mask
     };
-    V4.iter()
-        .find(holds)
-        .map_or(Kind::Public, |(.., kind)| *kind)
+    V4.iter().find(holds).map_or(Kind::Public, |(.., kind)| *kind)
 }
 
 /// Where an IPv6 range keeps an IPv4 address, as a shift of the 128 bits; `flipped` when its bits are inverted.
@@ -94,81 +92,23 @@ enum Carried {
 
 /// IANA "IPv6 Special-Purpose Address Registry" and the translation prefixes of RFC 4291, 6052, 8215, 3056, 4380, 5214.
 const V6: &[(Ipv6Addr, u32, Carried)] = &[
-    (
-        Ipv6Addr::UNSPECIFIED,
-        128,
-        Carried::Nothing(Kind::Unspecified),
-    ),
+    (Ipv6Addr::UNSPECIFIED, 128, Carried::Nothing(Kind::Unspecified)),
     (Ipv6Addr::LOCALHOST, 128, Carried::Nothing(Kind::Loopback)),
-    (
-        v6(0xfd00, 0xec2, 0, 0x254),
-        128,
-        Carried::Nothing(Kind::Metadata),
-    ),
-    (
-        v6(0xfd20, 0xce, 0, 0x254),
-        128,
-        Carried::Nothing(Kind::Metadata),
-    ),
+    (v6(0xfd00, 0xec2, 0, 0x254), 128, Carried::Nothing(Kind::Metadata)),
+    (v6(0xfd20, 0xce, 0, 0x254), 128, Carried::Nothing(Kind::Metadata)),
     // ::ffff:a.b.c.d mapped, ::ffff:0:a.b.c.d translated, ::a.b.c.d compatible.
-    (
-        Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0),
-        96,
-        Carried::V4 {
-            shift: 0,
-            flipped: false,
-        },
-    ),
-    (
-        Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0),
-        96,
-        Carried::V4 {
-            shift: 0,
-            flipped: false,
-        },
-    ),
-    (
-        Ipv6Addr::UNSPECIFIED,
-        96,
-        Carried::V4 {
-            shift: 0,
-            flipped: false,
-        },
-    ),
+    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, Carried::V4 { shift: 0, flipped: false }),
+    (Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96, Carried::V4 { shift: 0, flipped: false }),
+    (Ipv6Addr::UNSPECIFIED, 96, Carried::V4 { shift: 0, flipped: false }),
     // NAT64: the well-known prefix carries an address, the local-use prefix means whatever the site says.
-    (
-        v6(0x64, 0xff9b, 0, 0),
-        96,
-        Carried::V4 {
-            shift: 0,
-            flipped: false,
-        },
-    ),
+    (v6(0x64, 0xff9b, 0, 0), 96, Carried::V4 { shift: 0, flipped: false }),
     (v6(0x64, 0xff9b, 1, 0), 48, Carried::Nothing(Kind::Private)),
     (v6(0x100, 0, 0, 0), 64, Carried::Nothing(Kind::Reserved)),
     // Teredo carries the client's address inverted.
-    (
-        v6(0x2001, 0, 0, 0),
-        32,
-        Carried::V4 {
-            shift: 0,
-            flipped: true,
-        },
-    ),
+    (v6(0x2001, 0, 0, 0), 32, Carried::V4 { shift: 0, flipped: true }),
     (v6(0x2001, 0, 0, 0), 23, Carried::Nothing(Kind::Reserved)),
-    (
-        v6(0x2001, 0xdb8, 0, 0),
-        32,
-        Carried::Nothing(Kind::Reserved),
-    ),
-    (
-        v6(0x2002, 0, 0, 0),
-        16,
-        Carried::V4 {
-            shift: 80,
-            flipped: false,
-        },
-    ),
+    (v6(0x2001, 0xdb8, 0, 0), 32, Carried::Nothing(Kind::Reserved)),
+    (v6(0x2002, 0, 0, 0), 16, Carried::V4 { shift: 80, flipped: false }),
     (v6(0x3fff, 0, 0, 0), 20, Carried::Nothing(Kind::Reserved)),
     (v6(0x5f00, 0, 0, 0), 16, Carried::Nothing(Kind::Reserved)),
     (v6(0xfc00, 0, 0, 0), 7, Carried::Nothing(Kind::Private)),
@@ -190,14 +130,13 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
     match V6.iter().find(holds) {
         Some((.., Carried::Nothing(kind))) => *kind,
         Some((.., Carried::V4 { shift, flipped })) => {
-            let low =
-                u32::try_from(bits >> shift & u128::from(u32::MAX)).expect("masked to 32 bits");
+            let low = u32::try_from(bits >> shift & u128::from(u32::MAX)).expect("masked to 32 bits");
             kind_v4(Ipv4Addr::from_bits(if *flipped { !low } else { low }))
         }
         // ISATAP puts the address of the tunnel's end into the interface id of any prefix.
-        None if (bits >> 32 & 0xffff_ffff) & 0xfcff_ffff == 0x5efe => kind_v4(Ipv4Addr::from_bits(
-            u32::try_from(bits & u128::from(u32::MAX)).expect("masked to 32 bits"),
-        )),
+        None if (bits >> 32 & 0xffff_ffff) & 0xfcff_ffff == 0x5efe => {
+            kind_v4(Ipv4Addr::from_bits(u32::try_from(bits & u128::from(u32::MAX)).expect("masked to 32 bits")))
+        }
         // Only 2000::/3 is global unicast; the rest of the space is not assigned.
         None if bits >> 125 == 1 => Kind::Public,
         None => Kind::Reserved,

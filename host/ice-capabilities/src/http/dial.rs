@@ -48,20 +48,13 @@ impl Drop for ClosingTask {
 /// TLS with ring, the roots of Mozilla that come with this program, and the operator's own in PEM form.
 pub(crate) fn tls(extra_roots_pem: &[u8]) -> Result<Arc<ClientConfig>, Problem> {
     let refuse = |what: &str| {
-        Problem::new(
-            Code::C021,
-            format!("the additional root certificates {what}"),
-        )
-        .help("name a PEM file with `-----BEGIN CERTIFICATE-----` blocks")
+        Problem::new(Code::C021, format!("the additional root certificates {what}"))
+            .help("name a PEM file with `-----BEGIN CERTIFICATE-----` blocks")
     };
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for certificate in CertificateDer::pem_slice_iter(extra_roots_pem) {
         let certificate = certificate.map_err(|_| refuse("are not PEM"))?;
-        roots
-            .add(certificate)
-            .map_err(|_| refuse("hold something that is not a certificate"))?;
+        roots.add(certificate).map_err(|_| refuse("hold something that is not a certificate"))?;
     }
     if !extra_roots_pem.is_empty() && roots.len() == webpki_roots::TLS_SERVER_ROOTS.len() {
         return Err(refuse("are empty"));
@@ -90,12 +83,11 @@ pub(crate) async fn connect(
     }
     let name = match target.literal() {
         Some(address) => ServerName::IpAddress(address.into()),
-        None => ServerName::try_from(target.host().to_owned())
-            .map_err(|_| no_tls(target, "the host is no TLS name"))?,
+        None => {
+            ServerName::try_from(target.host().to_owned()).map_err(|_| no_tls(target, "the host is no TLS name"))?
+        }
     };
-    let stream = TlsConnector::from(Arc::clone(tls))
-        .connect(name, stream)
-        .await;
+    let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
     let stream = stream.map_err(|error| tls_failure(target, &error))?;
     speak(target, stream).await
 }
@@ -110,9 +102,9 @@ async fn tcp(target: &Target, addresses: &[SocketAddr]) -> Result<TcpStream, Fai
         }
     }
     let message = format!("no connection to `{}`: {reason}", target.host_port());
-    Err(Failure::maybe(Problem::new(Code::X062, message).help(
-        "check that the host is up and reachable from this machine",
-    )))
+    Err(Failure::maybe(
+        Problem::new(Code::X062, message).help("check that the host is up and reachable from this machine"),
+    ))
 }
 
 async fn speak<S>(target: &Target, stream: S) -> Result<Connection, Failure>
@@ -131,10 +123,7 @@ where
 }
 
 fn tls_failure(target: &Target, error: &io::Error) -> Failure {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(inner @ rustls::Error::InvalidCertificate(_)) => no_tls(target, &inner.to_string()),
         Some(_) => no_tls(target, "the TLS handshake failed"),
         None => {
@@ -147,22 +136,14 @@ fn tls_failure(target: &Target, error: &io::Error) -> Failure {
 
 fn no_tls(target: &Target, why: &str) -> Failure {
     Failure::never(
-        Problem::new(
-            Code::X063,
-            format!("no secure connection to `{}`: {why}", target.host_port()),
-        )
-        .help(
-            "if the host has a certificate of your own authority, add it to `egress.extra_roots`",
-        ),
+        Problem::new(Code::X063, format!("no secure connection to `{}`: {why}", target.host_port()))
+            .help("if the host has a certificate of your own authority, add it to `egress.extra_roots`"),
     )
 }
 
 /// The other side stopped in the middle, or speaks something else.
 pub(crate) fn broken(target: &Target) -> Failure {
-    let message = format!(
-        "`{}` broke the connection off or does not speak HTTP",
-        target.host_port()
-    );
+    let message = format!("`{}` broke the connection off or does not speak HTTP", target.host_port());
     Failure::maybe(Problem::new(Code::X069, message))
 }
 
@@ -175,9 +156,7 @@ mod tests {
         assert!(tls(b"").is_ok());
         assert_eq!(tls(b"not pem").unwrap_err().code, Code::C021);
         assert_eq!(
-            tls(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-                .unwrap_err()
-                .code,
+            tls(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap_err().code,
             Code::C021
         );
         let own = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();

@@ -11,29 +11,14 @@ pub(crate) const COUNT_MAX: usize = 100;
 const BYTES_MAX: usize = 32 << 10;
 
 /// They belong to one connection, and the connection is the host's; a caller's own would cut requests in two.
-const REFUSED: &[&str] = &[
-    "connection",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+const REFUSED: &[&str] =
+    &["connection", "expect", "host", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
 /// Set by the host, whatever the caller says: the length is known, and packed bytes could hide a secret.
 const SET_HERE: &[&str] = &["accept-encoding", "content-length"];
 /// They say who is asking and must not follow to another host.
 const ABOUT_THE_CALLER: &[&str] = &["authorization", "cookie"];
 /// They describe a body; without body they must go.
-const ABOUT_THE_BODY: &[&str] = &[
-    "content-type",
-    "content-encoding",
-    "content-language",
-    "content-location",
-    "digest",
-];
+const ABOUT_THE_BODY: &[&str] = &["content-type", "content-encoding", "content-language", "content-location", "digest"];
 
 const OPEN: &str = "{{secret:";
 const CLOSE: &str = "}}";
@@ -52,18 +37,15 @@ pub(crate) struct Headers(Vec<Header>);
 impl Headers {
     /// Reads a caller's headers. X068 when one may not be sent.
     pub(crate) fn parse(headers: &[(String, String)]) -> Result<Self, Failure> {
-        let bytes: usize = headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         if COUNT_MAX < headers.len() || BYTES_MAX < bytes {
             return Err(refused("more than 100 headers or 32 KiB of them".into()));
         }
         let mut kept = Vec::new();
         for (name, value) in headers {
             let shown = name.escape_debug();
-            let name = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| refused(format!("`{shown}` is not a header")))?;
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused(format!("`{shown}` is not a header")))?;
             if REFUSED.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
                 return Err(refused(format!("the header `{name}` is set by the host")));
             }
@@ -73,35 +55,25 @@ impl Headers {
             // The template is checked here and the filled value again: neither may begin a line of its own.
             HeaderValue::from_str(value)
                 .map_err(|_| refused(format!("the value of `{name}` is not a header value")))?;
-            secret_names(value).map_err(|()| {
-                refused(format!("`{name}` has `{OPEN}` without name or `{CLOSE}`"))
-            })?;
-            kept.push(Header {
-                name,
-                template: value.clone(),
-            });
+            secret_names(value).map_err(|()| refused(format!("`{name}` has `{OPEN}` without name or `{CLOSE}`")))?;
+            kept.push(Header { name, template: value.clone() });
         }
         Ok(Self(kept))
     }
 
     /// The secrets that the values name.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .flat_map(|header| secret_names(&header.template).unwrap_or_default())
+        self.0.iter().flat_map(|header| secret_names(&header.template).unwrap_or_default())
     }
 
     /// Takes away what must not follow a redirect to another origin.
     pub(crate) fn leave_origin(&mut self) {
-        self.0.retain(|header| {
-            !ABOUT_THE_CALLER.contains(&header.name.as_str()) && !header.template.contains(OPEN)
-        });
+        self.0.retain(|header| !ABOUT_THE_CALLER.contains(&header.name.as_str()) && !header.template.contains(OPEN));
     }
 
     /// Takes away what describes the body.
     pub(crate) fn leave_body(&mut self) {
-        self.0
-            .retain(|header| !ABOUT_THE_BODY.contains(&header.name.as_str()));
+        self.0.retain(|header| !ABOUT_THE_BODY.contains(&header.name.as_str()));
     }
 
     /// The headers as they are sent. X067 when a secret is not set, X068 when a filled value cannot be sent.
@@ -109,14 +81,9 @@ impl Headers {
         let mut map = HeaderMap::with_capacity(self.0.len() + 4);
         for Header { name, template } in &self.0 {
             let filled = fill(template, secrets)?;
-            let mut value = HeaderValue::from_str(&filled).map_err(|_| {
-                refused(format!(
-                    "the value of `{name}` with its secret is not a header value"
-                ))
-            })?;
-            value.set_sensitive(
-                template.contains(OPEN) || ABOUT_THE_CALLER.contains(&name.as_str()),
-            );
+            let mut value = HeaderValue::from_str(&filled)
+                .map_err(|_| refused(format!("the value of `{name}` with its secret is not a header value")))?;
+            value.set_sensitive(template.contains(OPEN) || ABOUT_THE_CALLER.contains(&name.as_str()));
             map.append(name.clone(), value);
         }
         Ok(map)
@@ -141,9 +108,7 @@ fn fill(template: &str, secrets: &Secrets) -> Result<String, Failure> {
     let mut rest = template;
     while let Some(start) = rest.find(OPEN) {
         filled.push_str(&rest[..start]);
-        let (name, after) = rest[start + OPEN.len()..]
-            .split_once(CLOSE)
-            .unwrap_or_default();
+        let (name, after) = rest[start + OPEN.len()..].split_once(CLOSE).unwrap_or_default();
         filled.push_str(secrets.get(name).ok_or_else(|| missing(name))?.expose());
         rest = after;
     }
@@ -168,12 +133,7 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Headers, Failure> {
-        Headers::parse(
-            &pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect::<Vec<_>>(),
-        )
+        Headers::parse(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>())
     }
 
     fn secrets() -> Secrets {
@@ -182,11 +142,7 @@ mod tests {
 
     #[test]
     fn fills_secrets_anywhere_in_a_value() {
-        let headers = parse(&[
-            ("x-a", "a {{secret:KEY}} b {{secret:KEY}}"),
-            ("x-b", "plain }}"),
-        ])
-        .unwrap();
+        let headers = parse(&[("x-a", "a {{secret:KEY}} b {{secret:KEY}}"), ("x-b", "plain }}")]).unwrap();
         let map = headers.fill(&secrets()).unwrap();
         assert_eq!(map["x-a"], "a 0123456789 b 0123456789");
         assert!(map["x-a"].is_sensitive());
@@ -216,65 +172,34 @@ mod tests {
             ("x:", "y"),
         ];
         for (name, value) in table {
-            assert_eq!(
-                parse(&[(name, value)])
-                    .map(|_| ())
-                    .unwrap_err()
-                    .problem
-                    .code,
-                Code::X068,
-                "{name}: {value}"
-            );
+            assert_eq!(parse(&[(name, value)]).map(|_| ()).unwrap_err().problem.code, Code::X068, "{name}: {value}");
         }
     }
 
     #[test]
     fn sets_length_and_encoding_itself() {
-        let headers = parse(&[
-            ("content-length", "5"),
-            ("accept-encoding", "gzip"),
-            ("x", "y"),
-        ])
-        .unwrap();
+        let headers = parse(&[("content-length", "5"), ("accept-encoding", "gzip"), ("x", "y")]).unwrap();
         assert_eq!(headers.fill(&secrets()).unwrap().len(), 1);
     }
 
     #[test]
     fn takes_the_caller_away_at_another_origin() {
-        let pairs = [
-            ("authorization", "a"),
-            ("cookie", "b"),
-            ("x-key", "{{secret:KEY}}"),
-            ("accept", "c"),
-        ];
+        let pairs = [("authorization", "a"), ("cookie", "b"), ("x-key", "{{secret:KEY}}"), ("accept", "c")];
         let mut headers = parse(&pairs).unwrap();
         headers.leave_origin();
-        assert_eq!(
-            headers
-                .fill(&secrets())
-                .unwrap()
-                .keys()
-                .map(HeaderName::as_str)
-                .collect::<Vec<_>>(),
-            ["accept"]
-        );
+        assert_eq!(headers.fill(&secrets()).unwrap().keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
     }
 
     #[test]
     fn bounds_count_and_size() {
-        let many = (0..101)
-            .map(|n| (format!("x-{n}"), "y".to_owned()))
-            .collect::<Vec<_>>();
+        let many = (0..101).map(|n| (format!("x-{n}"), "y".to_owned())).collect::<Vec<_>>();
         assert!(Headers::parse(&many).is_err());
         assert!(parse(&[("x", &"y".repeat(BYTES_MAX))]).is_err());
     }
 
     #[test]
     fn names_a_missing_secret() {
-        let failure = parse(&[("x", "{{secret:OTHER}}")])
-            .unwrap()
-            .fill(&secrets())
-            .unwrap_err();
+        let failure = parse(&[("x", "{{secret:OTHER}}")]).unwrap().fill(&secrets()).unwrap_err();
         assert_eq!(failure.problem.code, Code::X067);
         assert!(failure.problem.to_string().contains("ICE_SECRET_OTHER"));
     }

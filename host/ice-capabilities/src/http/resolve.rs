@@ -28,10 +28,7 @@ pub struct SystemResolver;
 #[async_trait]
 impl Resolver for SystemResolver {
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        Ok(tokio::net::lookup_host((host, 0))
-            .await?
-            .map(|address| address.ip())
-            .collect())
+        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
     }
 }
 
@@ -46,27 +43,18 @@ impl PrivateAllowed {
         let mut problems = Vec::new();
         for entry in entries {
             // The entry takes the same way as a URL, so that both have the same spelling.
-            let explicit = entry
-                .rsplit_once(':')
-                .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+            let explicit = entry.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
             match Target::parse(&format!("http://{entry}/")) {
                 Ok(target) if explicit && target.path_and_query() == "/" => {
                     allowed.insert(target.host_port());
                 }
                 _ => problems.push(
-                    Problem::new(
-                        Code::C021,
-                        format!("`{}` is not `host:port`", entry.escape_debug()),
-                    )
-                    .help("write a host and a port, for example `localhost:8080` or `[::1]:8080`"),
+                    Problem::new(Code::C021, format!("`{}` is not `host:port`", entry.escape_debug()))
+                        .help("write a host and a port, for example `localhost:8080` or `[::1]:8080`"),
                 ),
             }
         }
-        if problems.is_empty() {
-            Ok(Self(allowed))
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Self(allowed)) } else { Err(problems) }
     }
 
     pub(crate) fn holds(&self, target: &Target) -> bool {
@@ -83,10 +71,7 @@ pub(crate) async fn vetted(
 ) -> Result<Vec<SocketAddr>, Failure> {
     let addresses = match target.literal() {
         Some(address) => vec![address],
-        None => resolver
-            .resolve(target.host())
-            .await
-            .map_err(|_| unknown_host(target))?,
+        None => resolver.resolve(target.host()).await.map_err(|_| unknown_host(target))?,
     };
     let mut vetted = Vec::new();
     let mut refused = None;
@@ -110,11 +95,8 @@ pub(crate) async fn vetted(
 fn unknown_host(target: &Target) -> Failure {
     // The resolver's own words may name the machine's servers and search domains.
     Failure::maybe(
-        Problem::new(
-            Code::X061,
-            format!("the host `{}` could not be resolved", target.host()),
-        )
-        .help("check the spelling of the host, and this machine's network"),
+        Problem::new(Code::X061, format!("the host `{}` could not be resolved", target.host()))
+            .help("check the spelling of the host, and this machine's network"),
     )
 }
 
@@ -124,14 +106,9 @@ fn private_address(target: &Target, kind: Kind) -> Failure {
     Failure::never(
         Problem::new(
             Code::G020,
-            format!(
-                "`{host}` is a {} address; requests go to public addresses only",
-                kind.as_str()
-            ),
+            format!("`{host}` is a {} address; requests go to public addresses only", kind.as_str()),
         )
-        .help(format!(
-            "if this host may reach it, add `{host}` to `egress.allow_private` in `ice.toml`"
-        )),
+        .help(format!("if this host may reach it, add `{host}` to `egress.allow_private` in `ice.toml`")),
     )
 }
 
@@ -154,44 +131,24 @@ mod tests {
 
     async fn ask(addresses: &[&str], url: &str, private: bool) -> Result<Vec<SocketAddr>, Code> {
         let target = Target::parse(url).unwrap();
-        vetted(&fixed(addresses), &target, private)
-            .await
-            .map_err(|failure| failure.problem.code)
+        vetted(&fixed(addresses), &target, private).await.map_err(|failure| failure.problem.code)
     }
 
     #[tokio::test]
     async fn keeps_public_addresses_and_drops_the_others() {
-        let answer = ask(
-            &["10.0.0.1", "1.1.1.1", "::1", "2606:4700::1"],
-            "https://a.example/",
-            false,
-        )
-        .await
-        .unwrap();
-        assert_eq!(
-            answer,
-            [
-                "1.1.1.1:443".parse().unwrap(),
-                "[2606:4700::1]:443".parse().unwrap()
-            ]
-        );
+        let answer = ask(&["10.0.0.1", "1.1.1.1", "::1", "2606:4700::1"], "https://a.example/", false).await.unwrap();
+        assert_eq!(answer, ["1.1.1.1:443".parse().unwrap(), "[2606:4700::1]:443".parse().unwrap()]);
     }
 
     #[tokio::test]
     async fn refuses_a_name_with_private_addresses_only() {
-        assert_eq!(
-            ask(&["127.0.0.1", "10.1.1.1"], "https://a.example/", false).await,
-            Err(Code::G020)
-        );
+        assert_eq!(ask(&["127.0.0.1", "10.1.1.1"], "https://a.example/", false).await, Err(Code::G020));
         assert_eq!(ask(&[], "https://a.example/", false).await, Err(Code::X061));
     }
 
     #[tokio::test]
     async fn an_allowed_name_still_does_not_lead_to_metadata() {
-        assert_eq!(
-            ask(&["169.254.169.254"], "http://a.example/", true).await,
-            Err(Code::G020)
-        );
+        assert_eq!(ask(&["169.254.169.254"], "http://a.example/", true).await, Err(Code::G020));
         assert!(ask(&[], "http://169.254.169.254/", true).await.is_ok());
         assert!(ask(&["127.0.0.1"], "http://a.example/", true).await.is_ok());
     }
@@ -199,49 +156,25 @@ mod tests {
     #[tokio::test]
     async fn does_not_say_which_private_address_a_name_has() {
         let target = Target::parse("https://db.example/").unwrap();
-        let failure = vetted(&fixed(&["10.77.1.9"]), &target, false)
-            .await
-            .unwrap_err();
+        let failure = vetted(&fixed(&["10.77.1.9"]), &target, false).await.unwrap_err();
         assert!(!failure.problem.to_string().contains("10.77"));
     }
 
     #[test]
     fn reads_allowed_pairs_in_the_spelling_of_urls() {
-        let allowed = PrivateAllowed::parse(&[
-            "LOCALHOST:80".into(),
-            "[0::1]:9000".into(),
-            "2130706433:1".into(),
-        ])
-        .unwrap();
-        for url in [
-            "http://localhost/",
-            "http://[::1]:9000/x",
-            "http://127.0.0.1:1/",
-        ] {
+        let allowed =
+            PrivateAllowed::parse(&["LOCALHOST:80".into(), "[0::1]:9000".into(), "2130706433:1".into()]).unwrap();
+        for url in ["http://localhost/", "http://[::1]:9000/x", "http://127.0.0.1:1/"] {
             assert!(allowed.holds(&Target::parse(url).unwrap()), "{url}");
         }
-        for url in [
-            "http://localhost:81/",
-            "https://localhost/",
-            "http://[::1]/",
-        ] {
+        for url in ["http://localhost:81/", "https://localhost/", "http://[::1]/"] {
             assert!(!allowed.holds(&Target::parse(url).unwrap()), "{url}");
         }
     }
 
     #[test]
     fn refuses_entries_that_are_no_pairs() {
-        let entries = [
-            "localhost",
-            "localhost:",
-            "a:b",
-            "http://x:1",
-            "x:1/path",
-            "*",
-            "u@h:1",
-            "[::1]",
-            "x:70000",
-        ];
+        let entries = ["localhost", "localhost:", "a:b", "http://x:1", "x:1/path", "*", "u@h:1", "[::1]", "x:70000"];
         let problems = PrivateAllowed::parse(&entries.map(String::from)).unwrap_err();
         assert_eq!(problems.len(), entries.len(), "{problems:#?}");
     }

@@ -22,37 +22,24 @@ pub(crate) struct Scrubber {
 impl Scrubber {
     /// Prepares for these secrets. C020 when there are too many of them.
     pub(crate) fn new(secrets: &Secrets) -> Result<Self, Problem> {
-        let mut forms: Vec<String> = secrets
-            .values()
-            .flat_map(|secret| forms_of(secret.expose()))
-            .collect();
+        let mut forms: Vec<String> = secrets.values().flat_map(|secret| forms_of(secret.expose())).collect();
         // The longest form first: it is the one to replace where several begin at the same place.
         forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();
         if forms.is_empty() {
             return Ok(Self { forms: None });
         }
-        let pattern = forms
-            .iter()
-            .map(|form| regex::escape(form))
-            .collect::<Vec<_>>()
-            .join("|");
-        let forms = RegexBuilder::new(&pattern)
-            .size_limit(AUTOMATON_BYTES_MAX)
-            .unicode(false)
-            .build();
-        let forms = forms.map_err(|_| {
-            Problem::new(Code::C020, "the secrets together are too long").help("set fewer")
-        })?;
+        let pattern = forms.iter().map(|form| regex::escape(form)).collect::<Vec<_>>().join("|");
+        let forms = RegexBuilder::new(&pattern).size_limit(AUTOMATON_BYTES_MAX).unicode(false).build();
+        let forms =
+            forms.map_err(|_| Problem::new(Code::C020, "the secrets together are too long").help("set fewer"))?;
         Ok(Self { forms: Some(forms) })
     }
 
     /// Returns `bytes` with `[secret]` in the place of every secret.
     pub(crate) fn bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
         match &self.forms {
-            Some(forms) if forms.is_match(&bytes) => forms
-                .replace_all(&bytes, NoExpand(MARK.as_bytes()))
-                .into_owned(),
+            Some(forms) if forms.is_match(&bytes) => forms.replace_all(&bytes, NoExpand(MARK.as_bytes())).into_owned(),
             _ => bytes,
         }
     }
@@ -61,23 +48,13 @@ impl Scrubber {
     pub(crate) fn text(&self, text: String) -> String {
         let bytes = self.bytes(text.into_bytes());
         // Secrets are ASCII, so cutting one out leaves the rest valid UTF-8.
-        String::from_utf8(bytes)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 }
 
 fn forms_of(value: &str) -> Vec<String> {
-    let mut forms = vec![
-        value.to_owned(),
-        json(value),
-        json(value).replace('/', "\\/"),
-        html(value),
-    ];
-    for escape in [
-        is_not_unreserved as fn(u8) -> bool,
-        is_not_component,
-        |_| true,
-    ] {
+    let mut forms = vec![value.to_owned(), json(value), json(value).replace('/', "\\/"), html(value)];
+    for escape in [is_not_unreserved as fn(u8) -> bool, is_not_component, |_| true] {
         let percent = percent(value, escape);
         forms.push(percent.replace("%20", "+"));
         forms.push(lower_escapes(&percent));
@@ -96,10 +73,7 @@ fn json(value: &str) -> String {
 }
 
 fn html(value: &str) -> String {
-    let text = value
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let text = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
@@ -114,11 +88,7 @@ fn is_not_component(byte: u8) -> bool {
 
 fn percent(value: &str, escape: fn(u8) -> bool) -> String {
     let one = |byte: u8| {
-        if escape(byte) {
-            format!("%{byte:02X}")
-        } else {
-            char::from(byte).to_string()
-        }
+        if escape(byte) { format!("%{byte:02X}") } else { char::from(byte).to_string() }
     };
     value.bytes().map(one).collect()
 }
@@ -144,10 +114,7 @@ fn base64_forms(value: &str) -> Vec<String> {
         bytes.extend_from_slice(value.as_bytes());
         let skipped = (before * 8).div_ceil(6);
         let whole = bytes.len() * 8 / 6;
-        for text in [
-            STANDARD_NO_PAD.encode(&bytes),
-            URL_SAFE_NO_PAD.encode(&bytes),
-        ] {
+        for text in [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
             forms.push(text[skipped..whole].to_owned());
         }
     }
@@ -183,10 +150,7 @@ mod tests {
         for text in texts {
             let clean = scrubber().text(text.clone());
             assert!(clean.contains(MARK), "{text} → {clean}");
-            assert!(
-                !clean.contains(VALUE) && !clean.contains("s3cr3t"),
-                "{text} → {clean}"
-            );
+            assert!(!clean.contains(VALUE) && !clean.contains("s3cr3t"), "{text} → {clean}");
         }
     }
 
@@ -194,12 +158,7 @@ mod tests {
     fn leaves_other_bytes_alone() {
         let bytes = vec![0, 255, 128, b's', b'3'];
         assert_eq!(scrubber().bytes(bytes.clone()), bytes);
-        assert_eq!(
-            Scrubber::new(&Secrets::default())
-                .unwrap()
-                .text("$1 text".into()),
-            "$1 text"
-        );
+        assert_eq!(Scrubber::new(&Secrets::default()).unwrap().text("$1 text".into()), "$1 text");
     }
 
     #[test]

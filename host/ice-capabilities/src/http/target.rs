@@ -27,54 +27,34 @@ impl Target {
             return Err(invalid("the URL holds white space or control characters"));
         }
         if text.contains("{{secret:") {
-            return Err(invalid(
-                "the URL holds `{{secret:…}}`; secrets are filled in header values only",
-            ));
+            return Err(invalid("the URL holds `{{secret:…}}`; secrets are filled in header values only"));
         }
-        let url = Url::parse(text)
-            .map_err(|error| invalid(&format!("the URL cannot be read: {error}")))?;
+        let url = Url::parse(text).map_err(|error| invalid(&format!("the URL cannot be read: {error}")))?;
         Self::admit(url)
     }
 
     /// Reads the `location` of a redirect, relative to this URL.
     pub(crate) fn join(&self, location: &str) -> Result<Self, Failure> {
         if URL_BYTES_MAX < location.len() || location.chars().any(char::is_control) {
-            return Err(invalid(
-                "the redirect's `location` is longer than 8 KiB or holds control characters",
-            ));
+            return Err(invalid("the redirect's `location` is longer than 8 KiB or holds control characters"));
         }
-        let url = (self.url.join(location)).map_err(|error| {
-            invalid(&format!(
-                "the redirect's `location` cannot be read: {error}"
-            ))
-        })?;
+        let url = (self.url.join(location))
+            .map_err(|error| invalid(&format!("the redirect's `location` cannot be read: {error}")))?;
         Self::admit(url)
     }
 
     fn admit(mut url: Url) -> Result<Self, Failure> {
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid(&format!(
-                "`{}` is not `http` or `https`",
-                url.scheme()
-            )));
+            return Err(invalid(&format!("`{}` is not `http` or `https`", url.scheme())));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid(
-                "the URL holds a user name or password; send them in a header",
-            ));
+            return Err(invalid("the URL holds a user name or password; send them in a header"));
         }
         url.set_fragment(None);
-        if let Some(name) = url
-            .domain()
-            .and_then(|name| name.strip_suffix('.'))
-            .map(str::to_owned)
-        {
-            url.set_host(Some(&name))
-                .map_err(|_| invalid("the URL's host cannot be read"))?;
+        if let Some(name) = url.domain().and_then(|name| name.strip_suffix('.')).map(str::to_owned) {
+            url.set_host(Some(&name)).map_err(|_| invalid("the URL's host cannot be read"))?;
         }
-        let named = url
-            .host_str()
-            .is_some_and(|host| !host.is_empty() && host.len() <= 253);
+        let named = url.host_str().is_some_and(|host| !host.is_empty() && host.len() <= 253);
         match url.port_or_known_default() {
             Some(port) if port != 0 && named => Ok(Self { url, port }),
             _ => Err(invalid("the URL has no host or port to connect to")),
@@ -147,15 +127,9 @@ mod tests {
     fn gives_every_url_one_spelling() {
         let table = [
             ("https://example.com", "https://example.com/"),
-            (
-                "HTTPS://EXAMPLE.com:443/a/../b#part",
-                "https://example.com/b",
-            ),
+            ("HTTPS://EXAMPLE.com:443/a/../b#part", "https://example.com/b"),
             ("https://example.com./x", "https://example.com/x"),
-            (
-                "https://bücher.example/ä?q=ü",
-                "https://xn--bcher-kva.example/%C3%A4?q=%C3%BC",
-            ),
+            ("https://bücher.example/ä?q=ü", "https://xn--bcher-kva.example/%C3%A4?q=%C3%BC"),
             ("https://ｅｘａｍｐｌｅ.com/", "https://example.com/"),
             ("http://2130706433/", "http://127.0.0.1/"),
             ("http://0x7f.1/", "http://127.0.0.1/"),
@@ -215,10 +189,7 @@ mod tests {
     fn joins_redirects_and_checks_them_again() {
         let base = Target::parse("https://example.com/a/b?c").unwrap();
         assert_eq!(base.join("../d").unwrap().as_str(), "https://example.com/d");
-        assert_eq!(
-            base.join("//other.example/x").unwrap().as_str(),
-            "https://other.example/x"
-        );
+        assert_eq!(base.join("//other.example/x").unwrap().as_str(), "https://other.example/x");
         assert!(base.join("https://user:pw@example.com/").is_err());
         assert!(base.join("file:///etc/passwd").is_err());
     }
@@ -229,13 +200,7 @@ mod tests {
         assert_eq!(target.host_port(), "[2606:4700::1]:8080");
         assert_eq!(target.authority(), "[2606:4700::1]:8080");
         assert_eq!(target.path_and_query(), "/x?y=1");
-        assert_eq!(
-            Target::parse("https://example.com/").unwrap().host_port(),
-            "example.com:443"
-        );
-        assert_eq!(
-            Target::parse("https://example.com/").unwrap().authority(),
-            "example.com"
-        );
+        assert_eq!(Target::parse("https://example.com/").unwrap().host_port(), "example.com:443");
+        assert_eq!(Target::parse("https://example.com/").unwrap().authority(), "example.com");
     }
 }

@@ -46,16 +46,8 @@ impl Provider for Echo {
             message.content.split_inclusive(' ').for_each(deltas);
         }
         let asked = request.messages.iter().map(message_tokens).sum();
-        let tokens = Tokens {
-            input: asked,
-            cached_input: 0,
-            output: message_tokens(&message),
-        };
-        Ok(Completion {
-            message,
-            finish_reason: finish_reason.to_owned(),
-            tokens: Some(tokens),
-        })
+        let tokens = Tokens { input: asked, cached_input: 0, output: message_tokens(&message) };
+        Ok(Completion { message, finish_reason: finish_reason.to_owned(), tokens: Some(tokens) })
     }
 
     /// There is none: vectors made of hashes find less than keywords do, and would only look like meaning.
@@ -85,25 +77,16 @@ fn answer(request: &LlmRequest) -> (Message, &'static str) {
 }
 
 fn assistant(content: String, tool_calls: Vec<ToolCall>) -> Message {
-    Message {
-        role: Role::Assistant,
-        content,
-        tool_calls,
-        answers: None,
-    }
+    Message { role: Role::Assistant, content, tool_calls, answers: None }
 }
 
 fn wants_citations(schema: &Value) -> bool {
-    ["answer", "citations"]
-        .iter()
-        .all(|name| schema["properties"].get(name).is_some())
+    ["answer", "citations"].iter().all(|name| schema["properties"].get(name).is_some())
 }
 
 fn message_tokens(message: &Message) -> u64 {
-    let calls = message
-        .tool_calls
-        .iter()
-        .map(|call| call.name.chars().count() + call.arguments.to_string().chars().count());
+    let calls =
+        message.tool_calls.iter().map(|call| call.name.chars().count() + call.arguments.to_string().chars().count());
     (message.content.chars().count() + calls.sum::<usize>()).div_ceil(4) as u64
 }
 
@@ -119,15 +102,10 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn of(messages: &'a [Message]) -> Self {
-        let at = messages
-            .iter()
-            .rposition(|message| message.role == Role::User);
+        let at = messages.iter().rposition(|message| message.role == Role::User);
         let text = at.map_or("", |at| messages[at].content.as_str());
         let after = &messages[at.map_or(0, |at| at + 1)..];
-        let results = after
-            .iter()
-            .filter(|message| message.role == Role::Tool)
-            .map(|message| message.content.as_str());
+        let results = after.iter().filter(|message| message.role == Role::Tool).map(|message| message.content.as_str());
         let before = messages[..at.unwrap_or(0)].iter();
         Self {
             text,
@@ -145,11 +123,7 @@ impl<'a> Turn<'a> {
             text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
         };
         let id = format!("call_{}", self.calls_before + self.results.len() + 1);
-        Some(ToolCall {
-            id,
-            name: (*name).to_owned(),
-            arguments,
-        })
+        Some(ToolCall { id, name: (*name).to_owned(), arguments })
     }
 
     fn echo(&self) -> String {
@@ -171,11 +145,7 @@ fn orders(text: &str) -> Vec<(&str, &str)> {
     let mut calls = Vec::new();
     let mut in_passage = false;
     for line in text.lines() {
-        let call = line
-            .trim()
-            .strip_prefix("@tool ")
-            .filter(|_| !in_passage)
-            .map(str::trim);
+        let call = line.trim().strip_prefix("@tool ").filter(|_| !in_passage).map(str::trim);
         if let Some(call) = call.filter(|call| !call.is_empty()) {
             let (name, arguments) = call.split_once(char::is_whitespace).unwrap_or((call, ""));
             calls.push((name, arguments.trim()));

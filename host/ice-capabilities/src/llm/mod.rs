@@ -15,9 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ice_core::budget::Usage;
-use ice_core::ports::{
-    DeltaSink, Embeddings, Failure, Llm, LlmReply, LlmRequest, Message, ModelInfo, Retry,
-};
+use ice_core::ports::{DeltaSink, Embeddings, Failure, Llm, LlmReply, LlmRequest, Message, ModelInfo, Retry};
 use ice_core::problem::{Code, Problem};
 
 use crate::http::Egress;
@@ -110,8 +108,7 @@ impl Models {
                 Err(problem) => problems.push(problem),
             }
         }
-        let prices =
-            Prices::new(options.prices_toml.as_deref()).map_err(|problem| problems.push(problem));
+        let prices = Prices::new(options.prices_toml.as_deref()).map_err(|problem| problems.push(problem));
         let Ok(prices) = prices else {
             return Err(problems);
         };
@@ -124,10 +121,7 @@ impl Models {
             max_tokens: options.max_tokens.max(1),
             retries: options.retries,
         };
-        for (setting, slot) in [
-            ("default_model", &options.default_model),
-            ("embedder", &options.embedder),
-        ] {
+        for (setting, slot) in [("default_model", &options.default_model), ("embedder", &options.embedder)] {
             let Some(name) = slot.as_deref().filter(|name| !name.is_empty()) else {
                 continue;
             };
@@ -135,21 +129,12 @@ impl Models {
                 Ok(route) if setting == "embedder" => models.embedder = Some(route),
                 Ok(route) => models.default = route,
                 Err(failure) => {
-                    let message =
-                        format!("`{setting}` cannot be used: {}", failure.problem.message);
-                    problems.push(Problem {
-                        code: Code::C022,
-                        message,
-                        ..failure.problem
-                    });
+                    let message = format!("`{setting}` cannot be used: {}", failure.problem.message);
+                    problems.push(Problem { code: Code::C022, message, ..failure.problem });
                 }
             }
         }
-        if problems.is_empty() {
-            Ok(models)
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(models) } else { Err(problems) }
     }
 
     /// `provider/model` that answers when nobody names one.
@@ -159,9 +144,7 @@ impl Models {
 
     /// `provider/model` that turns texts into vectors, if there is one.
     pub fn embedder(&self) -> Option<String> {
-        self.embedder
-            .as_ref()
-            .map(|(provider, model)| format!("{provider}/{model}"))
+        self.embedder.as_ref().map(|(provider, model)| format!("{provider}/{model}"))
     }
 
     /// Whether the default is the offline provider: then no request leaves this machine unless it names a model.
@@ -177,46 +160,25 @@ impl Models {
     /// Finds provider and model for what a request names. X070 and X071.
     fn route(&self, provider: &str, model: &str) -> Result<(String, String), Failure> {
         if 200 < model.len() || model.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(invalid(
-                "the model's name is longer than 200 bytes or holds white space",
-            ));
+            return Err(invalid("the model's name is longer than 200 bytes or holds white space"));
         }
         let named = |model: &str| match model {
             "" | DEFAULT => None,
             model => Some(model.to_owned()),
         };
-        let route = if provider.is_empty() {
-            self.route_by_model(model)?
-        } else {
-            (provider.to_owned(), named(model))
-        };
+        let route = if provider.is_empty() { self.route_by_model(model)? } else { (provider.to_owned(), named(model)) };
         let (provider, model) = route;
         // `provider: openai, model: openai/gpt-4o` says the same thing twice.
-        let model = model.map(|model| {
-            model
-                .strip_prefix(&format!("{provider}/"))
-                .map_or(model.clone(), str::to_owned)
-        });
-        let configured = self
-            .providers
-            .get(&provider)
-            .ok_or_else(|| not_configured(&provider, model.as_deref()))?;
+        let model = model.map(|model| model.strip_prefix(&format!("{provider}/")).map_or(model.clone(), str::to_owned));
+        let configured = self.providers.get(&provider).ok_or_else(|| not_configured(&provider, model.as_deref()))?;
         let model = match model {
             Some(model) => model,
             None if provider == self.default.0 => self.default.1.clone(),
             None => configured.default_model.clone(),
         };
-        if REFUSED_MODELS
-            .iter()
-            .any(|refused| model.starts_with(refused))
-        {
-            let problem = Problem::new(
-                Code::X071,
-                format!("the model `{model}` is not used by this host"),
-            );
-            return Err(Failure::never(
-                problem.help("name a newer model, for example `gpt-4o-mini`"),
-            ));
+        if REFUSED_MODELS.iter().any(|refused| model.starts_with(refused)) {
+            let problem = Problem::new(Code::X071, format!("the model `{model}` is not used by this host"));
+            return Err(Failure::never(problem.help("name a newer model, for example `gpt-4o-mini`")));
         }
         Ok((provider, model))
     }
@@ -225,28 +187,15 @@ impl Models {
         if matches!(model, "" | DEFAULT) {
             return Ok((self.default.0.clone(), Some(self.default.1.clone())));
         }
-        let known = |name: &str| {
-            self.providers.contains_key(name) || PROVIDERS.iter().any(|row| row.name == name)
-        };
-        if let Some((provider, rest)) = model
-            .split_once('/')
-            .filter(|(provider, _)| known(provider))
-        {
-            return Ok((
-                provider.to_owned(),
-                Some(rest.to_owned()).filter(|rest| !rest.is_empty()),
-            ));
+        let known = |name: &str| self.providers.contains_key(name) || PROVIDERS.iter().any(|row| row.name == name);
+        if let Some((provider, rest)) = model.split_once('/').filter(|(provider, _)| known(provider)) {
+            return Ok((provider.to_owned(), Some(rest.to_owned()).filter(|rest| !rest.is_empty())));
         }
         if known(model) {
             return Ok((model.to_owned(), None));
         }
-        let owner = PROVIDERS
-            .iter()
-            .find(|row| row.prefixes.iter().any(|prefix| model.starts_with(prefix)));
-        let own_server = self
-            .providers
-            .get(&self.default.0)
-            .is_some_and(|it| !it.provider.at_own_address());
+        let owner = PROVIDERS.iter().find(|row| row.prefixes.iter().any(|prefix| model.starts_with(prefix)));
+        let own_server = self.providers.get(&self.default.0).is_some_and(|it| !it.provider.at_own_address());
         match owner {
             Some(row) if self.providers.contains_key(row.name) || !own_server => {
                 Ok((row.name.to_owned(), Some(model.to_owned())))
@@ -266,10 +215,7 @@ impl Models {
         if provider == OFFLINE {
             // Nobody is paid, unless the operator's table says so.
             let price = self.prices.find(provider, model, false);
-            return Usage {
-                unpriced_calls: 0,
-                ..price::usage(price, tokens)
-            };
+            return Usage { unpriced_calls: 0, ..price::usage(price, tokens) };
         }
         price::usage(self.prices.find(provider, model, own_address), tokens)
     }
@@ -285,27 +231,11 @@ impl Llm for Models {
         let (provider, model) = self.route(&request.provider, &request.model)?;
         let input = price::input_estimate(request);
         let output = u64::from(self.most_tokens(request));
-        let estimate = self.usage(
-            &provider,
-            &model,
-            Tokens {
-                input,
-                cached_input: 0,
-                output,
-            },
-        );
-        Ok(ModelInfo {
-            provider,
-            model,
-            estimate,
-        })
+        let estimate = self.usage(&provider, &model, Tokens { input, cached_input: 0, output });
+        Ok(ModelInfo { provider, model, estimate })
     }
 
-    async fn complete(
-        &self,
-        request: &LlmRequest,
-        deltas: Option<DeltaSink<'_>>,
-    ) -> Result<LlmReply, Failure> {
+    async fn complete(&self, request: &LlmRequest, deltas: Option<DeltaSink<'_>>) -> Result<LlmReply, Failure> {
         check(request)?;
         let (provider, model) = self.route(&request.provider, &request.model)?;
         let most = self.most_tokens(request);
@@ -348,9 +278,7 @@ impl Llm for Models {
         };
         let bytes: usize = texts.iter().map(String::len).sum();
         if texts.is_empty() || TEXTS_MAX < texts.len() || REQUEST_BYTES_MAX < bytes {
-            return Err(invalid(
-                "an embedder takes 1 to 256 texts, at most 8 MiB together",
-            ));
+            return Err(invalid("an embedder takes 1 to 256 texts, at most 8 MiB together"));
         }
         if texts.iter().any(String::is_empty) {
             return Err(invalid("an empty text has no vector"));
@@ -358,29 +286,15 @@ impl Llm for Models {
         let Vectors { vectors, tokens } = self.configured(&provider).embed(&model, texts).await?;
         let usage = match tokens {
             Some(tokens) => self.usage(&provider, &model, tokens),
-            None => Usage {
-                input_tokens: price::tokens_of_bytes(bytes),
-                unpriced_calls: 1,
-                ..Usage::default()
-            },
+            None => Usage { input_tokens: price::tokens_of_bytes(bytes), unpriced_calls: 1, ..Usage::default() },
         };
-        Ok(Embeddings {
-            vectors,
-            model: format!("{provider}/{model}"),
-            usage,
-        })
+        Ok(Embeddings { vectors, model: format!("{provider}/{model}"), usage })
     }
 }
 
 fn offline() -> Configured {
-    let row = PROVIDERS
-        .iter()
-        .find(|row| row.name == OFFLINE)
-        .expect("the table holds the offline provider");
-    Configured {
-        provider: Box::new(echo::Echo),
-        default_model: row.default_model.to_owned(),
-    }
+    let row = PROVIDERS.iter().find(|row| row.name == OFFLINE).expect("the table holds the offline provider");
+    Configured { provider: Box::new(echo::Echo), default_model: row.default_model.to_owned() }
 }
 
 /// `None` for a provider that has neither key nor address: it is as if nobody had named it.
@@ -391,17 +305,11 @@ fn configure(
     egress: &Arc<Egress>,
 ) -> Result<Option<Configured>, Problem> {
     let shown = name.escape_debug();
-    let good = !name.is_empty()
-        && name.len() <= 64
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let good =
+        !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     if !good || name == OFFLINE {
-        return Err(Problem::new(
-            Code::C022,
-            format!("`{shown}` is not a name for a provider with settings"),
-        )
-        .help("use letters, digits, `-`, `_` and `.`; `echo` has no settings"));
+        return Err(Problem::new(Code::C022, format!("`{shown}` is not a name for a provider with settings"))
+            .help("use letters, digits, `-`, `_` and `.`; `echo` has no settings"));
     }
     let key = settings.key.clone().filter(|key| !key.is_empty());
     let base_url = settings.base_url.as_deref().filter(|url| !url.is_empty());
@@ -410,8 +318,7 @@ fn configure(
         return Ok(None);
     }
     let provider = OpenAi::new(name, row, key, base_url, options, Arc::clone(egress))?;
-    let default_model =
-        (settings.default_model.clone()).or_else(|| row.map(|row| row.default_model.to_owned()));
+    let default_model = (settings.default_model.clone()).or_else(|| row.map(|row| row.default_model.to_owned()));
     Ok(Some(Configured {
         provider: Box::new(provider),
         default_model: default_model.unwrap_or_else(|| name.to_owned()),
@@ -419,18 +326,9 @@ fn configure(
 }
 
 fn first_configured(providers: &BTreeMap<String, Configured>) -> (String, String) {
-    let in_table = PROVIDERS
-        .iter()
-        .filter(|row| row.name != OFFLINE)
-        .map(|row| row.name);
-    let others = providers
-        .keys()
-        .map(String::as_str)
-        .filter(|name| *name != OFFLINE);
-    let first = in_table
-        .chain(others)
-        .find(|name| providers.contains_key(*name))
-        .unwrap_or(OFFLINE);
+    let in_table = PROVIDERS.iter().filter(|row| row.name != OFFLINE).map(|row| row.name);
+    let others = providers.keys().map(String::as_str).filter(|name| *name != OFFLINE);
+    let first = in_table.chain(others).find(|name| providers.contains_key(*name)).unwrap_or(OFFLINE);
     (first.to_owned(), providers[first].default_model.clone())
 }
 
@@ -441,10 +339,7 @@ fn check(request: &LlmRequest) -> Result<(), Failure> {
     if request.max_tokens == Some(0) {
         return Err(invalid("`max_tokens` is 0"));
     }
-    if request
-        .temperature
-        .is_some_and(|temperature| !(0.0..=2.0).contains(&temperature))
-    {
+    if request.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
         return Err(invalid("`temperature` is not between 0 and 2"));
     }
     if REQUEST_BYTES_MAX as u64 / 3 < price::input_estimate(request) {
@@ -459,9 +354,8 @@ fn invalid(what: &str) -> Failure {
 
 fn no_embedder() -> Failure {
     Failure::never(
-        Problem::new(Code::X079, "this host has no embedder").help(
-            "set `llm.embedder` in `ice.toml`, for example to `openai/text-embedding-3-small`",
-        ),
+        Problem::new(Code::X079, "this host has no embedder")
+            .help("set `llm.embedder` in `ice.toml`, for example to `openai/text-embedding-3-small`"),
     )
 }
 
@@ -476,19 +370,10 @@ fn not_configured(provider: &str, model: Option<&str>) -> Failure {
         (None, _) => format!("the provider `{provider}` is not configured"),
     };
     let help = match row {
-        Some(row) => format!(
-            "set `{}`, or name the offline provider `{OFFLINE}`",
-            row.key_variable
-        ),
+        Some(row) => format!("set `{}`, or name the offline provider `{OFFLINE}`", row.key_variable),
         None if provider.is_empty() => {
-            let names: Vec<_> = PROVIDERS
-                .iter()
-                .map(|row| format!("`{}/…`", row.name))
-                .collect();
-            format!(
-                "write the provider before the model ({}), and set its key",
-                names.join(", ")
-            )
+            let names: Vec<_> = PROVIDERS.iter().map(|row| format!("`{}/…`", row.name)).collect();
+            format!("write the provider before the model ({}), and set its key", names.join(", "))
         }
         None => format!("set `llm.base_urls.{provider}` in `ice.toml`"),
     };

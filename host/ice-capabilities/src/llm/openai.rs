@@ -58,23 +58,16 @@ impl OpenAi {
             Problem::new(Code::C022, format!("the base URL of the provider `{name}` {what}"))
                 .help("write the part before `/chat/completions`, for example `http://localhost:11434/v1`")
         };
-        let address = base_url
-            .or(row.map(|row| row.base_url))
-            .ok_or_else(|| refuse("is not set"))?;
+        let address = base_url.or(row.map(|row| row.base_url)).ok_or_else(|| refuse("is not set"))?;
         let address = address.trim_end_matches('/');
         if address.contains(['?', '#']) {
             return Err(refuse("has a query or fragment"));
         }
-        let target = Target::parse(address)
-            .map_err(|failure| refuse(&format!("is wrong: {}", failure.problem.message)))?;
-        if key.as_ref().is_some_and(|key| {
-            !key.expose()
-                .bytes()
-                .all(|byte| (0x21..0x7f).contains(&byte))
-        }) {
-            let message = format!(
-                "the key of the provider `{name}` holds a space, a line break or other odd characters"
-            );
+        let target =
+            Target::parse(address).map_err(|failure| refuse(&format!("is wrong: {}", failure.problem.message)))?;
+        if key.as_ref().is_some_and(|key| !key.expose().bytes().all(|byte| (0x21..0x7f).contains(&byte))) {
+            let message =
+                format!("the key of the provider `{name}` holds a space, a line break or other odd characters");
             return Err(Problem::new(Code::C022, message));
         }
         Ok(Self {
@@ -94,13 +87,8 @@ impl OpenAi {
 
     /// Posts `body` and returns the answer when its status says that it is one.
     async fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
-        let headers = [
-            ("content-type", "application/json"),
-            ("accept", "application/json, text/event-stream"),
-        ];
-        let headers: Vec<_> = headers
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+        let headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+        let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let hop = Hop {
             method: Method::POST,
             target: Target::parse(&format!("{}{path}", self.base_url))?,
@@ -113,23 +101,15 @@ impl OpenAi {
             idle: self.idle,
             body_bytes: ANSWER_BYTES_MAX,
         };
-        let authority = Authority::Operator {
-            origin: &self.origin,
-            private: self.own_server,
-            bearer: self.key.as_ref(),
-        };
+        let authority =
+            Authority::Operator { origin: &self.origin, private: self.own_server, bearer: self.key.as_ref() };
         let mut answer = self.egress.open(&hop, authority, limits).await?;
         if answer.status.is_success() {
             return Ok(answer);
         }
         // The reason is worth reading, but not worth failing over.
         let reason = answer.body.collect().await.unwrap_or_default();
-        Err(failure::refused(
-            self,
-            answer.status,
-            &answer.headers,
-            &reason,
-        ))
+        Err(failure::refused(self, answer.status, &answer.headers, &reason))
     }
 
     /// Reads the whole answer as JSON.
@@ -137,10 +117,7 @@ impl OpenAi {
         let media_type = answer.media_type();
         // Some local servers send no type; a web page is what a wrong address or a login wall answers.
         if !media_type.is_empty() && !media_type.contains("json") && media_type != "text/plain" {
-            return Err(failure::no_answer(
-                self,
-                &format!("it sent `{}`", failure::word(&media_type)),
-            ));
+            return Err(failure::no_answer(self, &format!("it sent `{}`", failure::word(&media_type))));
         }
         let bytes = answer.body.collect().await?;
         serde_json::from_slice(&bytes).map_err(|_| failure::no_answer(self, "it is not JSON"))

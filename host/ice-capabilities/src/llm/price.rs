@@ -46,40 +46,24 @@ impl Price {
     pub(crate) fn of(&self, tokens: Tokens) -> u64 {
         let cached = tokens.cached_input.min(tokens.input);
         let fresh = tokens.input - cached;
-        let parts = [
-            (fresh, self.input),
-            (cached, self.cached_input.unwrap_or(self.input)),
-            (tokens.output, self.output),
-        ];
+        let parts =
+            [(fresh, self.input), (cached, self.cached_input.unwrap_or(self.input)), (tokens.output, self.output)];
         // Integers from here on, in millionths of a micro-USD: sums stay exact whatever their order.
-        let picos = parts
-            .into_iter()
-            .map(|(count, usd)| u128::from(count) * u128::from(millionths(usd)));
+        let picos = parts.into_iter().map(|(count, usd)| u128::from(count) * u128::from(millionths(usd)));
         u64::try_from(picos.sum::<u128>().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 
     fn check(&self) -> Result<(), Problem> {
-        let numbers = [
-            self.input,
-            self.output,
-            self.cached_input.unwrap_or_default(),
-        ];
+        let numbers = [self.input, self.output, self.cached_input.unwrap_or_default()];
         if self.model.contains('/') && numbers.iter().all(|usd| (0.0..=USD_MAX).contains(usd)) {
             return Ok(());
         }
-        Err(Problem::new(
-            Code::C022,
-            format!("the price of `{}` is not one", self.model.escape_debug()),
-        )
-        .help("write `model = \"provider/model\"` and dollars per 1,000,000 tokens, 0 or more"))
+        Err(Problem::new(Code::C022, format!("the price of `{}` is not one", self.model.escape_debug()))
+            .help("write `model = \"provider/model\"` and dollars per 1,000,000 tokens, 0 or more"))
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "checked to lie between 0 and USD_MAX"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie between 0 and USD_MAX")]
 fn millionths(usd: f64) -> u64 {
     (usd * 1e6).round() as u64
 }
@@ -102,10 +86,7 @@ impl Prices {
     /// The built-in prices and the operator's, which win. `operator` is TOML of the form of `prices.toml`.
     pub(crate) fn new(operator: Option<&str>) -> Result<Self, Problem> {
         let built_in = read(BUILT_IN).expect("a test reads the built-in prices");
-        Ok(Self {
-            built_in,
-            operator: operator.map_or(Ok(BTreeMap::new()), read)?,
-        })
+        Ok(Self { built_in, operator: operator.map_or(Ok(BTreeMap::new()), read)? })
     }
 
     /// The price of a model. The built-in one holds at the provider's own address only: behind another one may
@@ -123,40 +104,26 @@ fn read(text: &str) -> Result<BTreeMap<String, Price>, Problem> {
     let file: PriceFile = toml::from_str(text).map_err(|error| {
         Problem::new(
             Code::C022,
-            format!(
-                "the prices cannot be read: {}",
-                error.message().lines().next().unwrap_or_default()
-            ),
+            format!("the prices cannot be read: {}", error.message().lines().next().unwrap_or_default()),
         )
         .help("write `[[price]]` tables with `model`, `input`, `output`, `as_of` and `source`")
     })?;
     for price in &file.price {
         price.check()?;
     }
-    Ok(file
-        .price
-        .into_iter()
-        .map(|price| (price.model.clone(), price))
-        .collect())
+    Ok(file.price.into_iter().map(|price| (price.model.clone(), price)).collect())
 }
 
 /// Cuts `-YYYY-MM-DD` or `-YYYYMMDD` off.
 fn without_date(name: &str) -> &str {
     let is_date = |text: &str, dashes: &[usize]| {
         let shape = |(at, byte): (usize, u8)| {
-            if dashes.contains(&at) {
-                byte == b'-'
-            } else {
-                byte.is_ascii_digit()
-            }
+            if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_digit() }
         };
         text.bytes().enumerate().all(shape)
     };
     for (length, dashes) in [(11, &[0, 5, 8][..]), (9, &[0][..])] {
-        if let Some(at) = name
-            .len()
-            .checked_sub(length)
-            .filter(|at| name.is_char_boundary(*at))
+        if let Some(at) = name.len().checked_sub(length).filter(|at| name.is_char_boundary(*at))
             && is_date(&name[at..], dashes)
         {
             return &name[..at];
@@ -186,18 +153,14 @@ pub(crate) fn tokens_of_bytes(bytes: usize) -> u64 {
 pub(crate) fn input_estimate(request: &LlmRequest) -> u64 {
     let json = |value: &serde_json::Value| value.to_string().len();
     let message_bytes = request.messages.iter().map(|message| {
-        let calls = message
-            .tool_calls
-            .iter()
-            .map(|call| call.id.len() + call.name.len() + json(&call.arguments));
+        let calls = message.tool_calls.iter().map(|call| call.id.len() + call.name.len() + json(&call.arguments));
         message.content.len() + calls.sum::<usize>()
     });
-    let tool_bytes = (request.tools.iter())
-        .map(|tool| tool.name.len() + tool.description.len() + json(&tool.input_schema));
+    let tool_bytes =
+        (request.tools.iter()).map(|tool| tool.name.len() + tool.description.len() + json(&tool.input_schema));
     let schema_bytes = request.output_schema.as_ref().map_or(0, json);
     let frames = 8 * (request.messages.len() + request.tools.len()) as u64 + 16;
-    tokens_of_bytes(message_bytes.sum::<usize>() + tool_bytes.sum::<usize>() + schema_bytes)
-        .saturating_add(frames)
+    tokens_of_bytes(message_bytes.sum::<usize>() + tool_bytes.sum::<usize>() + schema_bytes).saturating_add(frames)
 }
 
 #[cfg(test)]
@@ -210,59 +173,20 @@ mod tests {
         assert!(!prices.built_in.is_empty());
         for price in prices.built_in.values() {
             assert!(price.source.starts_with("https://"), "{price:?}");
-            assert_eq!(
-                without_date(&format!("x-{}", price.as_of)),
-                "x",
-                "{price:?}"
-            );
-            assert!(
-                price
-                    .cached_input
-                    .is_none_or(|cached| cached <= price.input),
-                "{price:?}"
-            );
+            assert_eq!(without_date(&format!("x-{}", price.as_of)), "x", "{price:?}");
+            assert!(price.cached_input.is_none_or(|cached| cached <= price.input), "{price:?}");
         }
     }
 
     #[test]
     fn prices_tokens_exactly_and_rounds_up() {
         let prices = Prices::new(None).unwrap();
-        let price = prices
-            .find("openai", "gpt-4o-mini-2024-07-18", true)
-            .unwrap();
-        assert_eq!(
-            price.of(Tokens {
-                input: 1_000_000,
-                cached_input: 0,
-                output: 1_000_000
-            }),
-            750_000
-        );
-        assert_eq!(
-            price.of(Tokens {
-                input: 1_000_000,
-                cached_input: 1_000_000,
-                output: 0
-            }),
-            75_000
-        );
-        assert_eq!(
-            price.of(Tokens {
-                input: 1,
-                cached_input: 0,
-                output: 0
-            }),
-            1
-        );
+        let price = prices.find("openai", "gpt-4o-mini-2024-07-18", true).unwrap();
+        assert_eq!(price.of(Tokens { input: 1_000_000, cached_input: 0, output: 1_000_000 }), 750_000);
+        assert_eq!(price.of(Tokens { input: 1_000_000, cached_input: 1_000_000, output: 0 }), 75_000);
+        assert_eq!(price.of(Tokens { input: 1, cached_input: 0, output: 0 }), 1);
         assert_eq!(price.of(Tokens::default()), 0);
-        assert_eq!(
-            price.of(Tokens {
-                input: 5,
-                cached_input: u64::MAX,
-                output: 0
-            }),
-            1
-        );
+        assert_eq!(price.of(Tokens { input: 5, cached_input: u64::MAX, output: 0 }), 1);
     }
 
     #[test]
@@ -270,18 +194,7 @@ mod tests {
         let prices = Prices::new(None).unwrap();
         assert!(prices.find("openai", "gpt-9", true).is_none());
         assert!(prices.find("openai", "gpt-4o-minister", true).is_none());
-        assert_eq!(
-            usage(
-                None,
-                Tokens {
-                    input: 3,
-                    cached_input: 0,
-                    output: 4
-                }
-            )
-            .unpriced_calls,
-            1
-        );
+        assert_eq!(usage(None, Tokens { input: 3, cached_input: 0, output: 4 }).unpriced_calls, 1);
     }
 
     #[test]
@@ -295,16 +208,10 @@ mod tests {
 
     #[test]
     fn refuses_prices_that_are_none() {
-        for text in [
-            "price = 1",
-            "[[price]]\nmodel='x/y'\ninput=-1\noutput=1\nas_of=''\nsource=''",
-            "[[price]]\nmodel='x'",
-        ] {
-            assert_eq!(
-                Prices::new(Some(text)).unwrap_err().code,
-                Code::C022,
-                "{text}"
-            );
+        for text in
+            ["price = 1", "[[price]]\nmodel='x/y'\ninput=-1\noutput=1\nas_of=''\nsource=''", "[[price]]\nmodel='x'"]
+        {
+            assert_eq!(Prices::new(Some(text)).unwrap_err().code, Code::C022, "{text}");
         }
     }
 
@@ -312,10 +219,7 @@ mod tests {
     fn cuts_dates_only() {
         for (name, expected) in [
             ("openai/gpt-4o-2024-08-06", "openai/gpt-4o"),
-            (
-                "anthropic/claude-sonnet-4-20250514",
-                "anthropic/claude-sonnet-4",
-            ),
+            ("anthropic/claude-sonnet-4-20250514", "anthropic/claude-sonnet-4"),
             ("openai/gpt-4o-mini", "openai/gpt-4o-mini"),
             ("2024-08-06", "2024-08-06"),
             ("é-20240806", "é"),

@@ -84,25 +84,19 @@ mod tests {
         std::iter::from_fn(|| events.pop()).collect()
     }
 
-    const STREAM: &str = ": comment\n\ndata: one\n\nevent: x\r\ndata:two\r\ndata: lines\r\n\r\nid: 3\rdata: drei ü\r\rdata: last";
+    const STREAM: &str =
+        ": comment\n\ndata: one\n\nevent: x\r\ndata:two\r\ndata: lines\r\n\r\nid: 3\rdata: drei ü\r\rdata: last";
 
     #[test]
     fn reads_all_line_ends_comments_and_many_lines() {
-        assert_eq!(
-            all(&[STREAM.as_bytes()]),
-            ["one", "two\nlines", "drei ü", "last"]
-        );
+        assert_eq!(all(&[STREAM.as_bytes()]), ["one", "two\nlines", "drei ü", "last"]);
     }
 
     #[test]
     fn does_not_mind_where_the_bytes_are_cut() {
         let bytes = STREAM.as_bytes();
         for cut in 0..bytes.len() {
-            assert_eq!(
-                all(&[&bytes[..cut], &bytes[cut..]]),
-                ["one", "two\nlines", "drei ü", "last"],
-                "{cut}"
-            );
+            assert_eq!(all(&[&bytes[..cut], &bytes[cut..]]), ["one", "two\nlines", "drei ü", "last"], "{cut}");
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(all(&single).len(), 4);

@@ -16,32 +16,15 @@ impl Resolver for Nowhere {
 }
 
 fn egress() -> Arc<Egress> {
-    Arc::new(
-        Egress::new(
-            EgressOptions::default(),
-            Secrets::default(),
-            Arc::new(Nowhere),
-        )
-        .unwrap(),
-    )
+    Arc::new(Egress::new(EgressOptions::default(), Secrets::default(), Arc::new(Nowhere)).unwrap())
 }
 
 fn with(providers: &[(&str, Option<&str>, Option<&str>)]) -> LlmOptions {
     let settings = |(name, key, url): &(&str, Option<&str>, Option<&str>)| {
         let key = key.map(Secret::new);
-        (
-            (*name).to_owned(),
-            ProviderOptions {
-                key,
-                base_url: url.map(str::to_owned),
-                default_model: None,
-            },
-        )
+        ((*name).to_owned(), ProviderOptions { key, base_url: url.map(str::to_owned), default_model: None })
     };
-    LlmOptions {
-        providers: providers.iter().map(settings).collect(),
-        ..LlmOptions::default()
-    }
+    LlmOptions { providers: providers.iter().map(settings).collect(), ..LlmOptions::default() }
 }
 
 fn models(options: LlmOptions) -> Models {
@@ -49,14 +32,8 @@ fn models(options: LlmOptions) -> Models {
 }
 
 fn route(models: &Models, provider: &str, model: &str) -> Result<String, (Code, String)> {
-    let request = LlmRequest {
-        provider: provider.into(),
-        model: model.into(),
-        ..LlmRequest::default()
-    };
-    let answer = models
-        .resolve(&request)
-        .map(|info| format!("{}/{}", info.provider, info.model));
+    let request = LlmRequest { provider: provider.into(), model: model.into(), ..LlmRequest::default() };
+    let answer = models.resolve(&request).map(|info| format!("{}/{}", info.provider, info.model));
     answer.map_err(|failure| (failure.problem.code, failure.problem.to_string()))
 }
 
@@ -69,20 +46,14 @@ fn without_keys_the_offline_provider_answers_and_costs_nothing() {
         assert_eq!(route(&models, "", model).unwrap(), "echo/extractive");
     }
     let info = models.resolve(&LlmRequest::default()).unwrap();
-    assert_eq!(
-        (info.estimate.cost_micro_usd, info.estimate.unpriced_calls),
-        (0, 0)
-    );
+    assert_eq!((info.estimate.cost_micro_usd, info.estimate.unpriced_calls), (0, 0));
 }
 
 #[test]
 fn an_unknown_model_says_what_to_configure() {
     let models = models(LlmOptions::default());
     let (code, text) = route(&models, "", "gpt-4o").unwrap_err();
-    assert!(
-        code == Code::X070 && text.contains("`gpt-4o`") && text.contains("set `OPENAI_API_KEY`"),
-        "{text}"
-    );
+    assert!(code == Code::X070 && text.contains("`gpt-4o`") && text.contains("set `OPENAI_API_KEY`"), "{text}");
     let (_, text) = route(&models, "anthropic", "").unwrap_err();
     assert!(text.contains("set `ANTHROPIC_API_KEY`"), "{text}");
     let (_, text) = route(&models, "", "llama3").unwrap_err();
@@ -94,10 +65,7 @@ fn an_unknown_model_says_what_to_configure() {
 
 #[test]
 fn finds_the_provider_by_name_prefix_or_default() {
-    let models = models(with(&[
-        ("openai", Some("key"), None),
-        ("deepseek", Some("key"), None),
-    ]));
+    let models = models(with(&[("openai", Some("key"), None), ("deepseek", Some("key"), None)]));
     assert_eq!(models.default_model(), "openai/gpt-4o-mini");
     let table = [
         ("", "", "openai/gpt-4o-mini"),
@@ -112,34 +80,21 @@ fn finds_the_provider_by_name_prefix_or_default() {
         ("", "o3-mini", "openai/o3-mini"),
     ];
     for (provider, model, expected) in table {
-        assert_eq!(
-            route(&models, provider, model).unwrap(),
-            expected,
-            "{provider} {model}"
-        );
+        assert_eq!(route(&models, provider, model).unwrap(), expected, "{provider} {model}");
     }
     // A provider's own address serves its own models only.
     assert_eq!(route(&models, "", "llama3").unwrap_err().0, Code::X070);
-    assert_eq!(
-        route(&models, "", "claude-sonnet-4-5").unwrap_err().0,
-        Code::X070
-    );
+    assert_eq!(route(&models, "", "claude-sonnet-4-5").unwrap_err().0, Code::X070);
 }
 
 #[test]
 fn a_server_of_ones_own_serves_any_name() {
     let models = models(with(&[("openai", None, Some("http://localhost:8080/v1/"))]));
     for model in ["llama3", "meta-llama/Llama-3-8B", "claude-sonnet-4-5"] {
-        assert_eq!(
-            route(&models, "", model).unwrap(),
-            format!("openai/{model}")
-        );
+        assert_eq!(route(&models, "", model).unwrap(), format!("openai/{model}"));
     }
     // What it costs there only the operator can know.
-    let request = LlmRequest {
-        model: "gpt-4o".into(),
-        ..LlmRequest::default()
-    };
+    let request = LlmRequest { model: "gpt-4o".into(), ..LlmRequest::default() };
     assert_eq!(models.resolve(&request).unwrap().estimate.unpriced_calls, 1);
 }
 
@@ -154,16 +109,8 @@ fn a_provider_of_ones_own_has_a_name() {
 
 #[test]
 fn legacy_models_are_refused_everywhere() {
-    let models = models(with(&[(
-        "openai",
-        Some("key"),
-        Some("http://localhost:1/v1"),
-    )]));
-    for (provider, model) in [
-        ("", "gpt-3.5-turbo"),
-        ("openai", "gpt-3.5-turbo-0125"),
-        ("", "openai/gpt-3.5-turbo"),
-    ] {
+    let models = models(with(&[("openai", Some("key"), Some("http://localhost:1/v1"))]));
+    for (provider, model) in [("", "gpt-3.5-turbo"), ("openai", "gpt-3.5-turbo-0125"), ("", "openai/gpt-3.5-turbo")] {
         assert_eq!(route(&models, provider, model).unwrap_err().0, Code::X071);
     }
 }
@@ -171,21 +118,10 @@ fn legacy_models_are_refused_everywhere() {
 #[test]
 fn an_estimate_is_priced_and_bounds_the_output() {
     let models = models(with(&[("openai", Some("key"), None)]));
-    let mut request = LlmRequest {
-        model: "gpt-4o".into(),
-        ..LlmRequest::default()
-    };
-    request.messages.push(Message {
-        role: Role::User,
-        content: "x".repeat(3000),
-        tool_calls: vec![],
-        answers: None,
-    });
+    let mut request = LlmRequest { model: "gpt-4o".into(), ..LlmRequest::default() };
+    request.messages.push(Message { role: Role::User, content: "x".repeat(3000), tool_calls: vec![], answers: None });
     let estimate = models.resolve(&request).unwrap().estimate;
-    assert_eq!(
-        (estimate.input_tokens, estimate.output_tokens),
-        (1024, 4096)
-    );
+    assert_eq!((estimate.input_tokens, estimate.output_tokens), (1024, 4096));
     assert_eq!(estimate.cost_micro_usd, 1024 * 5 / 2 + 4096 * 10);
     request.max_tokens = Some(10);
     assert_eq!(models.resolve(&request).unwrap().estimate.output_tokens, 10);
@@ -194,11 +130,7 @@ fn an_estimate_is_priced_and_bounds_the_output() {
 #[test]
 fn the_operator_may_price_even_the_offline_provider() {
     let prices = "[[price]]\nmodel='echo/extractive'\ninput=1\noutput=2\nas_of='2025-01-01'\nsource='a test'";
-    let models = models(LlmOptions {
-        prices_toml: Some(prices.into()),
-        max_tokens: 100,
-        ..LlmOptions::default()
-    });
+    let models = models(LlmOptions { prices_toml: Some(prices.into()), max_tokens: 100, ..LlmOptions::default() });
     let estimate = models.resolve(&LlmRequest::default()).unwrap().estimate;
     assert_eq!(estimate.cost_micro_usd, 16 + 200);
 }
@@ -217,26 +149,15 @@ fn says_every_wrong_setting() {
     assert_eq!(problems.len(), 6, "{problems:#?}");
     assert!(problems.iter().all(|problem| problem.code == Code::C022));
     assert!(!format!("{problems:?}").contains("a key"));
-    let options = LlmOptions {
-        prices_toml: Some("x".into()),
-        ..LlmOptions::default()
-    };
-    assert_eq!(
-        Models::new(options, egress()).map(|_| ()).unwrap_err()[0].code,
-        Code::C022
-    );
+    let options = LlmOptions { prices_toml: Some("x".into()), ..LlmOptions::default() };
+    assert_eq!(Models::new(options, egress()).map(|_| ()).unwrap_err()[0].code, Code::C022);
 }
 
 #[tokio::test]
 async fn refuses_questions_that_cannot_be_sent() {
     let models = models(LlmOptions::default());
     let good = LlmRequest {
-        messages: vec![Message {
-            role: Role::User,
-            content: "hi".into(),
-            tool_calls: vec![],
-            answers: None,
-        }],
+        messages: vec![Message { role: Role::User, content: "hi".into(), tool_calls: vec![], answers: None }],
         ..LlmRequest::default()
     };
     let reply = models.complete(&good, None).await.unwrap();
@@ -244,28 +165,13 @@ async fn refuses_questions_that_cannot_be_sent() {
     let mut large = good.clone();
     large.messages[0].content = "x".repeat(REQUEST_BYTES_MAX + 1);
     for bad in [
-        LlmRequest {
-            messages: vec![],
-            ..good.clone()
-        },
-        LlmRequest {
-            max_tokens: Some(0),
-            ..good.clone()
-        },
-        LlmRequest {
-            temperature: Some(2.5),
-            ..good.clone()
-        },
-        LlmRequest {
-            temperature: Some(f32::NAN),
-            ..good.clone()
-        },
+        LlmRequest { messages: vec![], ..good.clone() },
+        LlmRequest { max_tokens: Some(0), ..good.clone() },
+        LlmRequest { temperature: Some(2.5), ..good.clone() },
+        LlmRequest { temperature: Some(f32::NAN), ..good.clone() },
         large,
     ] {
-        assert_eq!(
-            models.complete(&bad, None).await.unwrap_err().problem.code,
-            Code::X078
-        );
+        assert_eq!(models.complete(&bad, None).await.unwrap_err().problem.code, Code::X078);
     }
 }
 
@@ -274,14 +180,6 @@ async fn without_embedder_there_are_no_vectors() {
     let models = models(LlmOptions::default());
     assert_eq!(models.embedder(), None);
     for model in ["", "default", "echo"] {
-        assert_eq!(
-            models
-                .embed(model, &["a".into()])
-                .await
-                .unwrap_err()
-                .problem
-                .code,
-            Code::X079
-        );
+        assert_eq!(models.embed(model, &["a".into()]).await.unwrap_err().problem.code, Code::X079);
     }
 }

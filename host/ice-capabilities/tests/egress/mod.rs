@@ -15,13 +15,7 @@ mod secrets;
 const KEY: &str = "s3cr3t-k3y/with+signs==";
 
 fn get(url: &str) -> HttpRequest {
-    HttpRequest {
-        method: "GET".into(),
-        url: url.into(),
-        headers: vec![],
-        body: vec![],
-        timeout_ms: 10_000,
-    }
+    HttpRequest { method: "GET".into(), url: url.into(), headers: vec![], body: vec![], timeout_ms: 10_000 }
 }
 
 fn with_header(mut request: HttpRequest, name: &str, value: &str) -> HttpRequest {
@@ -30,10 +24,7 @@ fn with_header(mut request: HttpRequest, name: &str, value: &str) -> HttpRequest
 }
 
 fn grant(rules: &[&str]) -> Grant {
-    Grant {
-        http: rules.iter().map(|rule| (*rule).to_owned()).collect(),
-        ..Grant::default()
-    }
+    Grant { http: rules.iter().map(|rule| (*rule).to_owned()).collect(), ..Grant::default() }
 }
 
 fn everywhere() -> Grant {
@@ -50,21 +41,11 @@ fn egress(options: EgressOptions, names: Arc<Names>) -> Egress {
 /// An egress that may reach these servers.
 fn reaching(servers: &[&Server]) -> Egress {
     let allow_private = servers.iter().map(|server| server.host_port()).collect();
-    egress(
-        EgressOptions {
-            allow_private,
-            ..EgressOptions::default()
-        },
-        Names::of(&[]),
-    )
+    egress(EgressOptions { allow_private, ..EgressOptions::default() }, Names::of(&[]))
 }
 
 fn header<'a>(response: &'a HttpResponse, name: &str) -> Option<&'a str> {
-    response
-        .headers
-        .iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value.as_str())
+    response.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 #[track_caller]
@@ -77,37 +58,16 @@ fn refused(result: Result<HttpResponse, Failure>, code: Code) -> Failure {
 
 #[tokio::test]
 async fn sends_what_was_asked_and_returns_the_answer() {
-    let server = Server::saying(answer(
-        "201 Created",
-        &[("X-Id", "7"), ("Connection", "close")],
-        "made",
-    ))
-    .await;
+    let server = Server::saying(answer("201 Created", &[("X-Id", "7"), ("Connection", "close")], "made")).await;
     let mut request = with_header(get(&server.url("/things?x=1#part")), "x-own", "yes");
     request = with_header(request, "accept-encoding", "gzip");
     (request.method, request.body) = ("POST".into(), b"body".to_vec());
-    let response = reaching(&[&server])
-        .send(request, &everywhere())
-        .await
-        .unwrap();
-    assert_eq!(
-        (response.status, response.body.as_slice()),
-        (201, b"made".as_slice())
-    );
+    let response = reaching(&[&server]).send(request, &everywhere()).await.unwrap();
+    assert_eq!((response.status, response.body.as_slice()), (201, b"made".as_slice()));
     assert_eq!(response.url, server.url("/things?x=1"));
-    assert_eq!(
-        (header(&response, "x-id"), header(&response, "connection")),
-        (Some("7"), None)
-    );
-    let Asked {
-        line,
-        headers,
-        body,
-    } = server.asked().remove(0);
-    assert_eq!(
-        (line.as_str(), body.as_str()),
-        ("POST /things?x=1 HTTP/1.1", "body")
-    );
+    assert_eq!((header(&response, "x-id"), header(&response, "connection")), (Some("7"), None));
+    let Asked { line, headers, body } = server.asked().remove(0);
+    assert_eq!((line.as_str(), body.as_str()), ("POST /things?x=1 HTTP/1.1", "body"));
     assert_eq!(headers["host"], server.host_port());
     assert_eq!(headers["x-own"], "yes");
     assert_eq!(headers["accept-encoding"], "identity");
@@ -129,33 +89,14 @@ async fn the_grant_is_asked_before_anything_else_and_names_its_rule() {
         ("GET", "https://api.example/v1/%2e%2e/v2"),
         ("GET", "https://api.example/v1/..%2fv2"),
     ] {
-        let failure = refused(
-            egress
-                .send(
-                    HttpRequest {
-                        method: method.into(),
-                        ..get(url)
-                    },
-                    &only,
-                )
-                .await,
-            Code::G001,
-        );
+        let failure = refused(egress.send(HttpRequest { method: method.into(), ..get(url) }, &only).await, Code::G001);
         assert_eq!(failure.retry, Retry::Never);
         let help = failure.problem.help.unwrap();
         assert!(help.contains("ice plugins grant <kit> 'http="), "{help}");
         assert!(!failure.problem.message.contains("t0k3n") && !help.contains("t0k3n"));
     }
-    refused(
-        egress
-            .send(get("https://api.example/v1"), &Grant::default())
-            .await,
-        Code::G001,
-    );
-    assert!(
-        names.asked.lock().unwrap().is_empty(),
-        "a name was looked up without a grant"
-    );
+    refused(egress.send(get("https://api.example/v1"), &Grant::default()).await, Code::G001);
+    assert!(names.asked.lock().unwrap().is_empty(), "a name was looked up without a grant");
 }
 
 #[tokio::test]
@@ -222,12 +163,7 @@ async fn refuses_every_spelling_of_a_private_address() {
     ];
     for host in hosts {
         for scheme in ["http", "https"] {
-            refused(
-                egress
-                    .send(get(&format!("{scheme}://{host}/")), &everywhere())
-                    .await,
-                Code::G020,
-            );
+            refused(egress.send(get(&format!("{scheme}://{host}/")), &everywhere()).await, Code::G020);
         }
     }
 }
@@ -254,18 +190,9 @@ async fn dials_the_address_it_vetted_and_looks_up_once() {
     // The first answer may be dialled, every later one may not: a second lookup would end in G020.
     let names = Names::of(&[("rebind.example", &[&["127.0.0.1"], &["169.254.169.254"]])]);
     let allow_private = vec![format!("rebind.example:{}", server.port)];
-    let egress = egress(
-        EgressOptions {
-            allow_private,
-            ..EgressOptions::default()
-        },
-        Arc::clone(&names),
-    );
+    let egress = egress(EgressOptions { allow_private, ..EgressOptions::default() }, Arc::clone(&names));
     let request = || get(&format!("http://rebind.example:{}/", server.port));
-    assert_eq!(
-        egress.send(request(), &everywhere()).await.unwrap().body,
-        b"vetted"
-    );
+    assert_eq!(egress.send(request(), &everywhere()).await.unwrap().body, b"vetted");
     assert_eq!(*names.asked.lock().unwrap(), ["rebind.example"]);
     // The next request looks up and vets for itself.
     refused(egress.send(request(), &everywhere()).await, Code::G020);
@@ -277,79 +204,36 @@ async fn an_allowed_pair_is_reached_and_its_neighbour_is_not() {
     let server = Server::saying(answer("200 OK", &[], "here")).await;
     let other = Server::saying(answer("200 OK", &[], "there")).await;
     let names = Names::of(&[("bin.example", &[&["127.0.0.1"]])]);
-    let options = EgressOptions {
-        allow_private: vec![format!("bin.example:{}", server.port)],
-        ..EgressOptions::default()
-    };
+    let options =
+        EgressOptions { allow_private: vec![format!("bin.example:{}", server.port)], ..EgressOptions::default() };
     let egress = egress(options, names);
     let ask = |port: u16| get(&format!("http://BIN.example:{port}/"));
-    assert_eq!(
-        egress
-            .send(ask(server.port), &everywhere())
-            .await
-            .unwrap()
-            .body,
-        b"here"
-    );
-    refused(
-        egress.send(ask(other.port), &everywhere()).await,
-        Code::G020,
-    );
+    assert_eq!(egress.send(ask(server.port), &everywhere()).await.unwrap().body, b"here");
+    refused(egress.send(ask(other.port), &everywhere()).await, Code::G020);
     // The pair is a name's, not its address's.
-    refused(
-        egress.send(get(&server.url("/")), &everywhere()).await,
-        Code::G020,
-    );
+    refused(egress.send(get(&server.url("/")), &everywhere()).await, Code::G020);
 }
 
 #[tokio::test]
 async fn a_redirect_starts_again_from_grant_and_address() {
     let inside = Server::saying(answer("200 OK", &[], "inside")).await;
     let target = inside.url("/admin");
-    let outside = Server::start(move |_| {
-        (
-            answer("302 Found", &[("location", &target)], ""),
-            Then::Close,
-        )
-    })
-    .await;
+    let outside = Server::start(move |_| (answer("302 Found", &[("location", &target)], ""), Then::Close)).await;
     // Granted, but private.
-    refused(
-        reaching(&[&outside])
-            .send(get(&outside.url("/")), &everywhere())
-            .await,
-        Code::G020,
-    );
+    refused(reaching(&[&outside]).send(get(&outside.url("/")), &everywhere()).await, Code::G020);
     // Reachable, but not granted.
     let only = grant(&[&format!("GET {}", outside.url("/*"))]);
-    refused(
-        reaching(&[&outside, &inside])
-            .send(get(&outside.url("/")), &only)
-            .await,
-        Code::G001,
-    );
+    refused(reaching(&[&outside, &inside]).send(get(&outside.url("/")), &only).await, Code::G001);
     assert!(inside.asked().is_empty());
-    let response = reaching(&[&outside, &inside])
-        .send(get(&outside.url("/")), &everywhere())
-        .await
-        .unwrap();
-    assert_eq!(
-        (response.body.as_slice(), response.url),
-        (b"inside".as_slice(), inside.url("/admin"))
-    );
+    let response = reaching(&[&outside, &inside]).send(get(&outside.url("/")), &everywhere()).await.unwrap();
+    assert_eq!((response.body.as_slice(), response.url), (b"inside".as_slice(), inside.url("/admin")));
 }
 
 #[tokio::test]
 async fn ignores_proxies_of_the_environment() {
     // Nothing in this crate reads the environment; the request goes straight to the server.
     let server = Server::saying(answer("200 OK", &[], "direct")).await;
-    let response = reaching(&[&server])
-        .send(get(&server.url("/")), &everywhere())
-        .await
-        .unwrap();
+    let response = reaching(&[&server]).send(get(&server.url("/")), &everywhere()).await.unwrap();
     assert_eq!(response.body, b"direct");
-    assert!(
-        server.asked()[0].line.starts_with("GET / "),
-        "a proxy would be asked for the whole URL"
-    );
+    assert!(server.asked()[0].line.starts_with("GET / "), "a proxy would be asked for the whole URL");
 }

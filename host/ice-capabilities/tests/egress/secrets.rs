@@ -9,35 +9,20 @@ async fn a_redirect_to_another_host_takes_no_secret_along() {
     let other = Server::saying(answer("200 OK", &[], "ok")).await;
     let target = other.url("/stolen");
     let first = Server::start(move |asked| {
-        let location = if asked.line.contains("/same") {
-            "/next"
-        } else {
-            target.as_str()
-        };
-        (
-            answer("307 Temporary Redirect", &[("location", location)], ""),
-            Then::Close,
-        )
+        let location = if asked.line.contains("/same") { "/next" } else { target.as_str() };
+        (answer("307 Temporary Redirect", &[("location", location)], ""), Then::Close)
     })
     .await;
     let mut request = get(&first.url("/same"));
-    for (name, value) in [
-        ("authorization", "Bearer own"),
-        ("cookie", "a=b"),
-        ("x-key", "{{secret:KEY}}"),
-        ("accept", "*/*"),
-    ] {
+    for (name, value) in
+        [("authorization", "Bearer own"), ("cookie", "a=b"), ("x-key", "{{secret:KEY}}"), ("accept", "*/*")]
+    {
         request = with_header(request, name, value);
     }
-    reaching(&[&first, &other])
-        .send(request, &everywhere())
-        .await
-        .unwrap();
+    reaching(&[&first, &other]).send(request, &everywhere()).await.unwrap();
     let asked = first.asked();
     assert_eq!(asked.len(), 2);
-    assert!(asked.iter().all(
-        |asked| asked.headers["x-key"] == KEY && asked.headers["authorization"] == "Bearer own"
-    ));
+    assert!(asked.iter().all(|asked| asked.headers["x-key"] == KEY && asked.headers["authorization"] == "Bearer own"));
     let stolen = other.asked().remove(0);
     assert_eq!(stolen.headers["accept"], "*/*");
     for name in ["authorization", "cookie", "x-key"] {
@@ -49,33 +34,16 @@ async fn a_redirect_to_another_host_takes_no_secret_along() {
 async fn fills_secrets_only_where_the_grant_binds_them() {
     let server = Server::saying(answer("200 OK", &[], "ok")).await;
     let egress = reaching(&[&server]);
-    let request = || {
-        with_header(
-            get(&server.url("/")),
-            "authorization",
-            "Bearer {{secret:KEY}}",
-        )
-    };
+    let request = || with_header(get(&server.url("/")), "authorization", "Bearer {{secret:KEY}}");
     let mut bound = grant(&["GET http://127.0.0.1:*/*"]);
     refused(egress.send(request(), &bound).await, Code::G021);
-    bound
-        .secrets
-        .insert("KEY".into(), vec!["other.example".into()]);
+    bound.secrets.insert("KEY".into(), vec!["other.example".into()]);
     let failure = refused(egress.send(request(), &bound).await, Code::G021);
-    assert!(
-        failure
-            .problem
-            .help
-            .unwrap()
-            .contains("secrets.KEY=127.0.0.1")
-    );
+    assert!(failure.problem.help.unwrap().contains("secrets.KEY=127.0.0.1"));
     assert!(server.asked().is_empty());
     bound.secrets.insert("KEY".into(), vec!["127.0.0.1".into()]);
     egress.send(request(), &bound).await.unwrap();
-    assert_eq!(
-        server.asked()[0].headers["authorization"],
-        format!("Bearer {KEY}")
-    );
+    assert_eq!(server.asked()[0].headers["authorization"], format!("Bearer {KEY}"));
     bound.secrets.insert("NONE".into(), vec!["*".into()]);
     let missing = with_header(get(&server.url("/")), "x", "{{secret:NONE}}");
     refused(egress.send(missing, &bound).await, Code::X067);
@@ -86,12 +54,7 @@ async fn fills_secrets_only_where_the_grant_binds_them() {
 async fn a_secret_does_not_leave_without_tls() {
     let names = Names::of(&[("api.example", &[&["1.1.1.1"]])]);
     let request = with_header(get("http://api.example/"), "x", "{{secret:KEY}}");
-    refused(
-        egress(EgressOptions::default(), Arc::clone(&names))
-            .send(request, &everywhere())
-            .await,
-        Code::G021,
-    );
+    refused(egress(EgressOptions::default(), Arc::clone(&names)).send(request, &everywhere()).await, Code::G021);
     assert!(names.asked.lock().unwrap().is_empty());
 }
 
@@ -101,72 +64,33 @@ async fn scrubs_secrets_from_headers_body_and_errors() {
     let server = Server::start(move |asked| {
         let auth = &asked.headers["x-key"];
         let body = format!("{{\"echo\": \"{auth}\", \"basic\": \"{encoded}\"}}");
-        (
-            answer(
-                "200 OK",
-                &[("x-echo", auth), ("location", &format!("/?k={auth}"))],
-                body,
-            ),
-            Then::Close,
-        )
+        (answer("200 OK", &[("x-echo", auth), ("location", &format!("/?k={auth}"))], body), Then::Close)
     })
     .await;
     let request = with_header(get(&server.url("/")), "x-key", "{{secret:KEY}}");
-    let response = reaching(&[&server])
-        .send(request.clone(), &everywhere())
-        .await
-        .unwrap();
+    let response = reaching(&[&server]).send(request.clone(), &everywhere()).await.unwrap();
     assert_eq!(header(&response, "x-echo"), Some("[secret]"));
-    assert_eq!(
-        header(&response, "content-length"),
-        None,
-        "the length is no longer that of the body"
-    );
+    assert_eq!(header(&response, "content-length"), None, "the length is no longer that of the body");
     let text = format!("{response:?} {}", String::from_utf8_lossy(&response.body));
     assert!(
-        !text.contains("s3cr3t")
-            && !text.contains(&base64::engine::general_purpose::STANDARD.encode(KEY)[4..16]),
+        !text.contains("s3cr3t") && !text.contains(&base64::engine::general_purpose::STANDARD.encode(KEY)[4..16]),
         "{text}"
     );
 
     let redirecting = Server::start(|asked| {
-        let location = format!(
-            "ftp://{}.example/",
-            asked.headers["x-key"].replace(['/', '+', '='], "-")
-        );
-        (
-            answer(
-                "302 Found",
-                &[("location", &format!("{location}{}", asked.headers["x-key"]))],
-                "",
-            ),
-            Then::Close,
-        )
+        let location = format!("ftp://{}.example/", asked.headers["x-key"].replace(['/', '+', '='], "-"));
+        (answer("302 Found", &[("location", &format!("{location}{}", asked.headers["x-key"]))], ""), Then::Close)
     })
     .await;
-    let request = HttpRequest {
-        url: redirecting.url("/"),
-        ..request
-    };
-    refused(
-        reaching(&[&redirecting]).send(request, &everywhere()).await,
-        Code::X066,
-    );
+    let request = HttpRequest { url: redirecting.url("/"), ..request };
+    refused(reaching(&[&redirecting]).send(request, &everywhere()).await, Code::X066);
 }
 
 #[tokio::test]
 async fn refuses_a_packed_answer_to_a_request_with_a_secret() {
-    let server = Server::saying(answer(
-        "200 OK",
-        &[("content-encoding", "gzip")],
-        "\u{1f}packed",
-    ))
-    .await;
+    let server = Server::saying(answer("200 OK", &[("content-encoding", "gzip")], "\u{1f}packed")).await;
     let egress = reaching(&[&server]);
-    egress
-        .send(get(&server.url("/")), &everywhere())
-        .await
-        .unwrap();
+    egress.send(get(&server.url("/")), &everywhere()).await.unwrap();
     let request = with_header(get(&server.url("/")), "x", "{{secret:KEY}}");
     refused(egress.send(request, &everywhere()).await, Code::X069);
 }

@@ -6,49 +6,23 @@ use crate::server::closed_port;
 #[tokio::test]
 async fn passes_no_parameter_through_that_is_the_hosts_to_set() {
     let server = Server::saying("").await;
-    for key in [
-        "model",
-        "messages",
-        "n",
-        "stream",
-        "api_key",
-        "base_url",
-        "max_tokens",
-    ] {
+    for key in ["model", "messages", "n", "stream", "api_key", "base_url", "max_tokens"] {
         let mut request = question();
         request.extra.insert(key.into(), json!(1));
-        failed(
-            models(&server).complete(&request, None).await,
-            Code::X078,
-            Retry::Never,
-        );
+        failed(models(&server).complete(&request, None).await, Code::X078, Retry::Never);
     }
     assert!(server.asked().is_empty());
 }
 
 #[tokio::test]
 async fn without_done_an_answer_with_reason_is_whole_and_one_without_is_cut() {
-    let (_, reply) = stream(
-        events(&[delta(json!({"content": "a"}), Some("stop"))], false),
-        Then::Close,
-    )
-    .await;
+    let (_, reply) = stream(events(&[delta(json!({"content": "a"}), Some("stop"))], false), Then::Close).await;
     assert_eq!(reply.unwrap().message.content, "a");
-    let (pieces, reply) = stream(
-        events(&[delta(json!({"content": "a"}), None)], false),
-        Then::Close,
-    )
-    .await;
+    let (pieces, reply) = stream(events(&[delta(json!({"content": "a"}), None)], false), Then::Close).await;
     assert_eq!(pieces, "a");
     failed(reply, Code::X076, Retry::Maybe);
     // The connection ends inside the body.
-    let mut cut = events(
-        &[
-            delta(json!({"content": "a"}), None),
-            delta(json!({"content": "b"}), Some("stop")),
-        ],
-        true,
-    );
+    let mut cut = events(&[delta(json!({"content": "a"}), None), delta(json!({"content": "b"}), Some("stop"))], true);
     cut.truncate(cut.len() - 40);
     let (_, reply) = stream(cut, Then::Close).await;
     failed(reply, Code::X076, Retry::Maybe);
@@ -67,53 +41,24 @@ async fn a_stream_that_stops_moving_times_out() {
 
 #[tokio::test]
 async fn an_error_inside_a_stream_or_answer_is_one() {
-    let error =
-        json!({"error": {"message": format!("you asked: {PROMPT}"), "type": "server_error"}});
-    let (_, reply) = stream(
-        events(&[delta(json!({"content": "a"}), None), error.clone()], true),
-        Then::Close,
-    )
-    .await;
+    let error = json!({"error": {"message": format!("you asked: {PROMPT}"), "type": "server_error"}});
+    let (_, reply) = stream(events(&[delta(json!({"content": "a"}), None), error.clone()], true), Then::Close).await;
     assert!(failed(reply, Code::X073, Retry::Maybe).contains("server_error"));
-    failed(
-        ask(answer("200 OK", &[JSON], error.to_string())).await,
-        Code::X073,
-        Retry::Maybe,
-    );
+    failed(ask(answer("200 OK", &[JSON], error.to_string())).await, Code::X073, Retry::Maybe);
 }
 
 #[tokio::test]
 async fn refusals_say_whether_to_try_again_and_what_to_do() {
     let error = |code: &str| {
-        json!({"error": {"message": format!("Incorrect API key provided: {KEY}. You said: {PROMPT}"), "code": code}}).to_string()
+        json!({"error": {"message": format!("Incorrect API key provided: {KEY}. You said: {PROMPT}"), "code": code}})
+            .to_string()
     };
     let busy = [("retry-after", "7")];
     /// Status, headers, the error's code; then code, retry and a word of the message.
-    type Row<'a> = (
-        &'a str,
-        &'a [(&'a str, &'a str)],
-        &'a str,
-        Code,
-        Retry,
-        &'a str,
-    );
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, Code, Retry, &'a str);
     let table: &[Row<'_>] = &[
-        (
-            "401 Unauthorized",
-            &[],
-            "invalid_api_key",
-            Code::X072,
-            Retry::Never,
-            "OPENAI_API_KEY",
-        ),
-        (
-            "403 Forbidden",
-            &[],
-            "",
-            Code::X072,
-            Retry::Never,
-            "OPENAI_API_KEY",
-        ),
+        ("401 Unauthorized", &[], "invalid_api_key", Code::X072, Retry::Never, "OPENAI_API_KEY"),
+        ("403 Forbidden", &[], "", Code::X072, Retry::Never, "OPENAI_API_KEY"),
         (
             "429 Too Many Requests",
             &busy,
@@ -122,106 +67,23 @@ async fn refusals_say_whether_to_try_again_and_what_to_do() {
             Retry::AfterMs(7000),
             "rate_limit_exceeded",
         ),
-        (
-            "429 Too Many Requests",
-            &[],
-            "",
-            Code::X073,
-            Retry::Maybe,
-            "429",
-        ),
-        (
-            "429 Too Many Requests",
-            &busy,
-            "insufficient_quota",
-            Code::X072,
-            Retry::Never,
-            "billing",
-        ),
-        (
-            "500 Internal Server Error",
-            &[],
-            "",
-            Code::X073,
-            Retry::Maybe,
-            "500",
-        ),
-        (
-            "503 Unavailable",
-            &busy,
-            "",
-            Code::X073,
-            Retry::AfterMs(7000),
-            "503",
-        ),
-        (
-            "529 Overloaded",
-            &[],
-            "overloaded_error",
-            Code::X073,
-            Retry::Maybe,
-            "overloaded_error",
-        ),
-        (
-            "404 Not Found",
-            &[],
-            "model_not_found",
-            Code::X070,
-            Retry::Never,
-            "model_not_found",
-        ),
-        (
-            "400 Bad Request",
-            &[],
-            "context_length_exceeded",
-            Code::X074,
-            Retry::Never,
-            "shorten",
-        ),
-        (
-            "400 Bad Request",
-            &[],
-            "content_filter",
-            Code::X077,
-            Retry::Never,
-            "refused",
-        ),
-        (
-            "400 Bad Request",
-            &[],
-            "a whole sentence",
-            Code::X074,
-            Retry::Never,
-            "400",
-        ),
-        (
-            "302 Found",
-            &[("location", "https://elsewhere.example/")],
-            "",
-            Code::X074,
-            Retry::Never,
-            "redirects",
-        ),
+        ("429 Too Many Requests", &[], "", Code::X073, Retry::Maybe, "429"),
+        ("429 Too Many Requests", &busy, "insufficient_quota", Code::X072, Retry::Never, "billing"),
+        ("500 Internal Server Error", &[], "", Code::X073, Retry::Maybe, "500"),
+        ("503 Unavailable", &busy, "", Code::X073, Retry::AfterMs(7000), "503"),
+        ("529 Overloaded", &[], "overloaded_error", Code::X073, Retry::Maybe, "overloaded_error"),
+        ("404 Not Found", &[], "model_not_found", Code::X070, Retry::Never, "model_not_found"),
+        ("400 Bad Request", &[], "context_length_exceeded", Code::X074, Retry::Never, "shorten"),
+        ("400 Bad Request", &[], "content_filter", Code::X077, Retry::Never, "refused"),
+        ("400 Bad Request", &[], "a whole sentence", Code::X074, Retry::Never, "400"),
+        ("302 Found", &[("location", "https://elsewhere.example/")], "", Code::X074, Retry::Never, "redirects"),
     ];
     for (status, headers, code, expected, retry, says) in table {
-        let text = failed(
-            ask(answer(status, headers, error(code))).await,
-            *expected,
-            *retry,
-        );
+        let text = failed(ask(answer(status, headers, error(code))).await, *expected, *retry);
         assert!(text.contains(says), "{status} {code}: {text}");
     }
     // A reason that is no JSON is no reason to fail in another way.
-    failed(
-        ask(answer(
-            "500 Oops",
-            &[("content-type", "text/html")],
-            "<html>",
-        ))
-        .await,
-        Code::X073,
-        Retry::Maybe,
-    );
+    failed(ask(answer("500 Oops", &[("content-type", "text/html")], "<html>")).await, Code::X073, Retry::Maybe);
 }
 
 #[tokio::test]
@@ -236,72 +98,34 @@ async fn refuses_what_is_no_answer() {
         answer("200 OK", &[html], "<html>log in</html>"),
         answer("200 OK", &[EVENTS], "data: {\"choices\"\n\n"),
         answer("200 OK", &[EVENTS], b"data: \xff\xfe\n\n".as_slice()),
-        completion(
-            json!({"tool_calls": [{"id": "a", "function": {"arguments": "{}"}}]}),
-            "tool_calls",
-        ),
+        completion(json!({"tool_calls": [{"id": "a", "function": {"arguments": "{}"}}]}), "tool_calls"),
     ] {
         let shown = String::from_utf8_lossy(&bytes).into_owned();
         let text = failed(ask(bytes).await, Code::X075, Retry::Maybe);
         assert!(text.contains("`openai`"), "{shown}: {text}");
     }
     let cut = json!({"tool_calls": [{"id": "a", "function": {"name": "t", "arguments": "{\"q\": \"lo"}}]});
-    assert!(
-        failed(
-            ask(completion(cut.clone(), "length")).await,
-            Code::X076,
-            Retry::Never
-        )
-        .contains("max_tokens")
-    );
+    assert!(failed(ask(completion(cut.clone(), "length")).await, Code::X076, Retry::Never).contains("max_tokens"));
     // Broken arguments that were not cut off are the model's mistake, which the caller tells it.
     let reply = ask(completion(cut, "tool_calls")).await.unwrap();
     assert_eq!(reply.message.tool_calls[0].arguments, json!("{\"q\": \"lo"));
-    failed(
-        ask("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{").await,
-        Code::X069,
-        Retry::Maybe,
-    );
+    failed(ask("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{").await, Code::X069, Retry::Maybe);
 }
 
 #[tokio::test]
 async fn a_refusal_of_the_model_is_not_an_answer() {
-    failed(
-        ask(completion(
-            json!({"content": null, "refusal": PROMPT}),
-            "stop",
-        ))
-        .await,
-        Code::X077,
-        Retry::Never,
-    );
-    failed(
-        ask(completion(json!({"content": ""}), "content_filter")).await,
-        Code::X077,
-        Retry::Never,
-    );
-    let (_, reply) = stream(
-        events(
-            &[
-                delta(json!({"refusal": "no"}), None),
-                delta(json!({}), Some("stop")),
-            ],
-            true,
-        ),
-        Then::Close,
-    )
-    .await;
+    failed(ask(completion(json!({"content": null, "refusal": PROMPT}), "stop")).await, Code::X077, Retry::Never);
+    failed(ask(completion(json!({"content": ""}), "content_filter")).await, Code::X077, Retry::Never);
+    let (_, reply) =
+        stream(events(&[delta(json!({"refusal": "no"}), None), delta(json!({}), Some("stop"))], true), Then::Close)
+            .await;
     failed(reply, Code::X077, Retry::Never);
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_a_connection_problem() {
     let models = models_at("openai", format!("http://{}/v1", closed_port().await));
-    failed(
-        models.complete(&question(), None).await,
-        Code::X062,
-        Retry::Maybe,
-    );
+    failed(models.complete(&question(), None).await, Code::X062, Retry::Maybe);
 }
 
 #[tokio::test]
@@ -316,24 +140,12 @@ async fn refuses_vectors_that_do_not_fit_the_texts() {
         json!([{"index": 0, "embedding": ["x"]}, {"index": 1, "embedding": [1]}]),
         json!([{"index": 0, "embedding": [1e300]}, {"index": 1, "embedding": [1]}]),
     ] {
-        let server =
-            Server::saying(answer("200 OK", &[JSON], json!({"data": data}).to_string())).await;
-        let failure = models(&server)
-            .embed("", &["a".into(), "b".into()])
-            .await
-            .unwrap_err();
+        let server = Server::saying(answer("200 OK", &[JSON], json!({"data": data}).to_string())).await;
+        let failure = models(&server).embed("", &["a".into(), "b".into()]).await.unwrap_err();
         assert_eq!(failure.problem.code, Code::X075, "{data}");
     }
     let server = Server::saying("").await;
     for texts in [vec![], vec![String::new()], vec!["x".to_owned(); 257]] {
-        assert_eq!(
-            models(&server)
-                .embed("", &texts)
-                .await
-                .unwrap_err()
-                .problem
-                .code,
-            Code::X078
-        );
+        assert_eq!(models(&server).embed("", &texts).await.unwrap_err().problem.code, Code::X078);
     }
 }

@@ -71,7 +71,9 @@ async fn from_component(path: &Path, entry: Option<&str>) -> Result<Parsed, Vec<
     let one = |problem: Problem| vec![problem.file(place.clone())];
     let bytes = files::read(path).map_err(one)?;
     let Description::Bundle(entries) = wire::describe(&bytes).await.map_err(one)? else {
-        return Err(one(Problem::new(Code::C001, "the component is not a bundle").help("build bundles with `ice bundle build`")));
+        return Err(one(
+            Problem::new(Code::C001, "the component is not a bundle").help("build bundles with `ice bundle build`")
+        ));
     };
     let chosen = match entry {
         Some(name) => entries.iter().find(|entry| entry.name == name),
@@ -79,7 +81,9 @@ async fn from_component(path: &Path, entry: Option<&str>) -> Result<Parsed, Vec<
     };
     let Some(chosen) = chosen else {
         let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        return Err(one(Problem::new(Code::C001, "the bundle has no such blueprint").help(format!("it has {}", names.join(", ")))));
+        return Err(one(
+            Problem::new(Code::C001, "the bundle has no such blueprint").help(format!("it has {}", names.join(", ")))
+        ));
     };
     let document = wire::bundled_blueprint(&bytes, &chosen.name).await.map_err(one)?;
     blueprint::parse(&document.to_string(), &place)

@@ -1,10 +1,11 @@
 //! `ice bundle`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use ice_core::blueprint;
 use ice_core::catalog::{BundleEntry, Catalog};
+use ice_core::manifest::short;
 use ice_core::problem::{Code, Exit, Problem};
 use serde_json::{Map, Value, json};
 
@@ -14,7 +15,7 @@ use crate::config::Config;
 use crate::http_bin::HttpBin;
 use crate::output::Output;
 use crate::wire::{Host, Installed};
-use crate::{bundle_source, documents, files, view};
+use crate::{bundle_source, documents, files, guests, view};
 
 #[derive(Subcommand)]
 pub(crate) enum BundleCommand {
@@ -24,9 +25,10 @@ pub(crate) enum BundleCommand {
     List,
 }
 
-/// Compile a folder of YAML blueprints into a bundle component
+/// Compile a folder of blueprints into a bundle component
 ///
-/// Needs no compiler; the same folder gives the same bytes.
+/// A folder of YAML needs no compiler; a folder with a Rust crate is built with it. The same folder gives the same
+/// bytes.
 ///
 /// Example: ice bundle build plugins/bundles/chatkit --out chatkit.wasm
 #[derive(clap::Args)]
@@ -73,17 +75,37 @@ pub(crate) async fn run(command: BundleCommand, config: &Config, output: &Output
 }
 
 fn build(args: BuildArgs, output: &Output) -> Outcome {
-    let source = bundle_source::read(&args.folder)?;
-    let bytes = bundle_source::encode(&args.folder)?;
-    let out = args.out.unwrap_or_else(|| {
-        PathBuf::from(format!("dist/bundles/{}-{}.wasm", source.bundle.name.replace('/', "-"), source.bundle.version))
-    });
+    let settings = bundle_source::settings(&args.folder)?;
+    let bytes = component(&args.folder, output)?;
+    let out = args
+        .out
+        .unwrap_or_else(|| PathBuf::from(format!("dist/bundles/{}-{}.wasm", short(&settings.name), settings.version)));
     files::replace(&out, &bytes).map_err(|problem| vec![problem])?;
     output.either(
-        || json!({ "bundle": source.bundle.name, "file": out, "bytes": bytes.len() }),
-        || vec![format!("{} ({} bytes, {} blueprints)", out.display(), bytes.len(), source.blueprints.len())],
+        || json!({ "bundle": settings.name, "version": settings.version, "file": out, "bytes": bytes.len() }),
+        || vec![format!("{} ({} bytes)", out.display(), bytes.len())],
     );
     Ok(Exit::Done)
+}
+
+/// The component of a folder: encoded from its YAML, or built from its Rust.
+fn component(folder: &Path, output: &Output) -> Result<Vec<u8>, Vec<Problem>> {
+    if !folder.join("Cargo.toml").exists() {
+        return bundle_source::encode(folder);
+    }
+    let one = |problem: Problem| vec![problem];
+    let folder = std::path::absolute(folder).map_err(|error| {
+        one(Problem::new(Code::C002, format!("the folder cannot be found: {error}")).file(folder.display().to_string()))
+    })?;
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // A bundle that is code lies with the other plugins of its workspace: `WORKSPACE/bundles/NAME`.
+    let workspace = folder.ancestors().nth(2).unwrap_or(&folder);
+    let bar = output.spinner(&format!("building {name}"));
+    let built =
+        guests::build(workspace, &[format!("bundles/{name}")], &|path| bundle_source::encode(path), &mut |_| {})?;
+    bar.finish_and_clear();
+    let component = built.first().expect("a named guest is built or refused");
+    files::read(&component.path).map_err(one)
 }
 
 fn list(config: &Config, output: &Output) -> Outcome {
@@ -152,9 +174,8 @@ fn find(catalog: &Catalog, name: &str) -> Result<String, Problem> {
     if catalog.blueprints.contains_key(name) {
         return Ok(name.to_owned());
     }
-    let of_bundle = |entry: &&std::sync::Arc<BundleEntry>| {
-        entry.plugin == name || entry.plugin.rsplit('/').next() == Some(name)
-    };
+    let of_bundle =
+        |entry: &&std::sync::Arc<BundleEntry>| entry.plugin == name || entry.plugin.rsplit('/').next() == Some(name);
     let start = catalog.blueprints.values().filter(of_bundle).find(|entry| entry.entrypoint);
     start.map(|entry| entry.name.clone()).ok_or_else(|| {
         let known = catalog.blueprints.keys().map(String::as_str);

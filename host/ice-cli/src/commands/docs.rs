@@ -21,7 +21,10 @@ pub(crate) fn run(args: Args, output: &Output) -> Outcome {
     for (name, text) in [("cli.md", cli()), ("errors.md", errors())] {
         let path = args.out.join(name);
         std::fs::write(&path, text).map_err(|error| {
-            vec![Problem::new(Code::C002, format!("the page cannot be written: {error}")).file(path.display().to_string())]
+            vec![
+                Problem::new(Code::C002, format!("the page cannot be written: {error}"))
+                    .file(path.display().to_string()),
+            ]
         })?;
         output.note(&format!("wrote {}", path.display()));
     }
@@ -29,7 +32,8 @@ pub(crate) fn run(args: Args, output: &Output) -> Outcome {
 }
 
 fn cli() -> String {
-    let mut text = String::from("# The command line\n\nMade by `ice docs`; every command also explains itself with `--help`.\n");
+    let mut text =
+        String::from("# The command line\n\nMade by `ice docs`; every command also explains itself with `--help`.\n");
     let mut root = crate::Cli::command().term_width(100);
     root.build();
     describe(&mut root, "ice", &mut text);
@@ -59,8 +63,14 @@ fn errors() -> String {
             Exit::Refused => "3, refused by trust or grant",
             Exit::Interrupted => "130, interrupted",
         };
-        write!(text, "\n## {code}\n\n{} (`{}`). Exit code {exit}; HTTP {}.\n", code.meaning(), code.name(), code.http())
-            .expect("a string takes everything");
+        write!(
+            text,
+            "\n## {code}\n\n{} (`{}`). Exit code {exit}; HTTP {}.\n",
+            code.meaning(),
+            code.name(),
+            code.http()
+        )
+        .expect("a string takes everything");
     }
     text
 }

@@ -35,7 +35,13 @@ const DISK_FREE_MIN: u64 = 1 << 30;
 
 pub(crate) async fn run(_: Args, config: &Config, output: &Output) -> Outcome {
     let mut findings = vec![home(config), settings(config), store(config).await, trust(config), plugins(config)];
-    findings.extend([models(config, output).await, sandbox(config, output).await, disk(&config.home), toolchain(), versions()]);
+    findings.extend([
+        models(config, output).await,
+        sandbox(config, output).await,
+        disk(&config.home),
+        toolchain(),
+        versions(),
+    ]);
     let well = findings.iter().all(|finding| finding.ok || !finding.needed);
     output.either(
         || json!({ "ok": well, "checks": findings }),
@@ -61,7 +67,13 @@ fn good(name: &'static str, found: impl Into<String>) -> Finding {
 }
 
 fn bad(name: &'static str, problem: &Problem) -> Finding {
-    Finding { name, ok: false, needed: true, found: format!("[{}] {}", problem.code, problem.message), fix: problem.help.clone() }
+    Finding {
+        name,
+        ok: false,
+        needed: true,
+        found: format!("[{}] {}", problem.code, problem.message),
+        fix: problem.help.clone(),
+    }
 }
 
 fn home(config: &Config) -> Finding {
@@ -73,7 +85,10 @@ fn home(config: &Config) -> Finding {
 
 fn settings(config: &Config) -> Finding {
     let file = config.file.display();
-    good("settings", if config.file.exists() { format!("{file}") } else { format!("{file} is not there; the defaults hold") })
+    good(
+        "settings",
+        if config.file.exists() { format!("{file}") } else { format!("{file} is not there; the defaults hold") },
+    )
 }
 
 async fn store(config: &Config) -> Finding {
@@ -110,9 +125,15 @@ fn plugins(config: &Config) -> Finding {
         return bad("plugins", problem);
     }
     let catalog = &installed.catalog;
-    let found = format!("{} tools, {} agents, {} blueprints", catalog.tools.len(), catalog.agents.len(), catalog.blueprints.len());
+    let found = format!(
+        "{} tools, {} agents, {} blueprints",
+        catalog.tools.len(),
+        catalog.agents.len(),
+        catalog.blueprints.len()
+    );
     if catalog.tools.is_empty() && catalog.blueprints.is_empty() {
-        let fix = Some("`ice plugins sign MANIFEST --key KEY` installs one; in a checkout, `make demo` does it all".into());
+        let fix =
+            Some("`ice plugins sign MANIFEST --key KEY` installs one; in a checkout, `make demo` does it all".into());
         return Finding { name: "plugins", ok: false, needed: true, found: "none is installed".into(), fix };
     }
     good("plugins", found)
@@ -128,7 +149,14 @@ async fn models(config: &Config, output: &Output) -> Finding {
             found: "offline: answers are quoted from documents, search is by keyword".into(),
             fix: Some("set `OPENAI_API_KEY`, or `OPENAI_BASE_URL` for a server of your own".into()),
         },
-        Ok(models) => good("models", format!("default {}, embedder {}", models.default_model(), models.embedder().unwrap_or_else(|| "none".into()))),
+        Ok(models) => good(
+            "models",
+            format!(
+                "default {}, embedder {}",
+                models.default_model(),
+                models.embedder().unwrap_or_else(|| "none".into())
+            ),
+        ),
         Err(problems) => problems.first().map_or_else(|| good("models", ""), |problem| bad("models", problem)),
     }
 }
@@ -151,9 +179,18 @@ fn disk(home: &Path) -> Finding {
             if free >= DISK_FREE_MIN {
                 return good("disk", found);
             }
-            Finding { name: "disk", ok: false, needed: true, found, fix: Some("free some space, or set `ICE_HOME` to another disk".into()) }
+            Finding {
+                name: "disk",
+                ok: false,
+                needed: true,
+                found,
+                fix: Some("free some space, or set `ICE_HOME` to another disk".into()),
+            }
         }
-        Err(error) => bad("disk", &Problem::new(ice_core::problem::Code::C003, format!("the disk does not tell how full it is: {error}"))),
+        Err(error) => bad(
+            "disk",
+            &Problem::new(ice_core::problem::Code::C003, format!("the disk does not tell how full it is: {error}")),
+        ),
     }
 }
 

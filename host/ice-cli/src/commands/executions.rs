@@ -140,8 +140,9 @@ async fn cancel(id: &ExecutionId, config: &Config, output: &Output) -> Outcome {
         .request_cancel(id, "cancelled from the command line")
         .await
         .map_err(|failure| one(failure.problem))?;
-    output.either(|| json!({ "running": running }), || {
-        vec![if running { "asked to stop".to_owned() } else { "it has already ended".to_owned() }]
-    });
+    output.either(
+        || json!({ "running": running }),
+        || vec![if running { "asked to stop".to_owned() } else { "it has already ended".to_owned() }],
+    );
     Ok(Exit::Done)
 }

@@ -44,7 +44,9 @@ fn read_object(path: &std::path::Path) -> Result<Map<String, Value>, Problem> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Problem::new(Code::C002, format!("the inputs cannot be read: {error}")).file(place.clone()))?;
     serde_json::from_str(&text).map_err(|error| {
-        Problem::new(Code::C001, format!("the inputs are not a JSON object: {error}")).file(place).help(r#"write `{"name": value}`"#)
+        Problem::new(Code::C001, format!("the inputs are not a JSON object: {error}"))
+            .file(place)
+            .help(r#"write `{"name": value}`"#)
     })
 }
 

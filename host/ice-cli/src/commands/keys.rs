@@ -75,7 +75,9 @@ pub(crate) fn run(command: KeysCommand, config: &Config, output: &Output) -> Out
 
 fn generate(name: &str, out: Option<PathBuf>, config: &Config, output: &Output) -> Result<(), Problem> {
     if name.is_empty() || name.contains(['/', '\\', '.']) {
-        return Err(Problem::new(Code::C001, format!("`{name}` is no name for a key")).help("use letters, digits, `-` and `_`"));
+        return Err(
+            Problem::new(Code::C001, format!("`{name}` is no name for a key")).help("use letters, digits, `-` and `_`")
+        );
     }
     make_home(config)?;
     let path = out.unwrap_or_else(|| Layout(&config.home).keys().join(format!("{name}.pem")));
@@ -86,19 +88,38 @@ fn generate(name: &str, out: Option<PathBuf>, config: &Config, output: &Output) 
     let id = key.public().id();
     output.either(
         || json!({ "keyid": id, "private": path, "public": public }),
-        || vec![format!("key {id}"), format!("  private: {} (keep it)", path.display()), format!("  public:  {}", public.display())],
+        || {
+            vec![
+                format!("key {id}"),
+                format!("  private: {} (keep it)", path.display()),
+                format!("  public:  {}", public.display()),
+            ]
+        },
     );
     Ok(())
 }
 
-fn trust(key: &str, scopes: &[String], owner: String, yes: bool, config: &Config, output: &Output) -> Result<(), Problem> {
+fn trust(
+    key: &str,
+    scopes: &[String],
+    owner: String,
+    yes: bool,
+    config: &Config,
+    output: &Output,
+) -> Result<(), Problem> {
     make_home(config)?;
     let named = Layout(&config.home).keys().join(format!("{key}.pub.pem"));
     let path = if named.exists() { named } else { PathBuf::from(key) };
     let public = PublicKey::read(&path)?;
-    output.note(&format!("key {} from {}\n  would be believed for: {}", public.id(), path.display(), scopes.join(", ")));
+    output.note(&format!(
+        "key {} from {}\n  would be believed for: {}",
+        public.id(),
+        path.display(),
+        scopes.join(", ")
+    ));
     if !yes && !output.ask("Believe it?") {
-        return Err(Problem::new(Code::C001, "the key is not believed: nobody said yes").help("compare the id with its owner, then add `--yes`"));
+        return Err(Problem::new(Code::C001, "the key is not believed: nobody said yes")
+            .help("compare the id with its owner, then add `--yes`"));
     }
     let notes = KeyNotes { label: key.to_owned(), owner, ..KeyNotes::default() };
     let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
@@ -111,7 +132,8 @@ fn distrust(keyid: &str, config: &Config, output: &Output) -> Result<(), Problem
     let folder = Layout(&config.home).trust();
     let trust = Trust::open(&folder)?;
     let wanted = keyid.strip_prefix("sha256:").unwrap_or(keyid);
-    let fitting: Vec<_> = trust.trusted_keys().keys().filter(|id| !wanted.is_empty() && id.hex().starts_with(wanted)).collect();
+    let fitting: Vec<_> =
+        trust.trusted_keys().keys().filter(|id| !wanted.is_empty() && id.hex().starts_with(wanted)).collect();
     let [id] = fitting[..] else {
         let message = format!("{} believed keys begin with `{keyid}`", fitting.len());
         return Err(Problem::new(Code::R001, message).help("`ice keys list` shows their ids"));

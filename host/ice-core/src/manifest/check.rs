@@ -237,7 +237,7 @@ pub fn lint<'a>(manifest: &Manifest, known: impl IntoIterator<Item = &'a str>) -
     fragile_numbers(&manifest.to_value(), String::new(), &mut numbers);
     for (pointer, number) in numbers {
         let message = format!("{number} is a fragile number in signed text");
-        let help = "use integers; only `cost_estimate` and money may have up to 15 digits with a point";
+        let help = "use integers; only schemas, `cost_estimate` and money may have up to 15 digits with a point";
         problems.push(Problem::new(Code::M006, message).pointer(pointer).help(help));
     }
     problems.extend(names::near_names(&manifest.name, known));
@@ -249,9 +249,11 @@ fn fragile_numbers(value: &Value, pointer: String, found: &mut BTreeMap<String, 
         Value::Number(number) if number.is_f64() => {
             let text = number.to_string();
             let money = pointer.contains("/cost_estimate/") || pointer.ends_with("/usd_per_execution");
+            // A JSON Schema bounds and defaults numbers that are fractions by nature.
+            let schema = pointer.contains("/schema/") || pointer.starts_with("/schemas/");
             let digits = text.bytes().filter(u8::is_ascii_digit).count();
             let whole = number.as_f64().is_some_and(|number| number.fract() == 0.0);
-            if !whole && (!money || digits > DIGITS_MAX) {
+            if !whole && (!(money || schema) || digits > DIGITS_MAX) {
                 found.insert(pointer, text);
             }
         }

@@ -238,7 +238,7 @@ fn lint_finds_what_would_disappoint() {
     manifest.license = None;
     manifest.components[0].description.clear();
     manifest.components[0].schema =
-        Some(IoSchema { input: json!({"type": "objekt"}), output: json!({"maximum": 0.5}) });
+        Some(IoSchema { input: json!({"type": "objekt"}), output: json!({"maximum": 0.123_456_789_012_345_67}) });
     let problems = lint(&manifest, ["iceos/we-b"]);
     let codes: Vec<Code> = problems.iter().map(|problem| problem.code).collect();
     assert_eq!(codes, [Code::M006, Code::M006, Code::M004, Code::M006, Code::T027], "{}", render(&problems));

@@ -148,11 +148,8 @@ impl Agent {
                 "temperature": request.temperature, "max_tokens": request.max_tokens,
             })
         });
-        let settings = [
-            ("agent_config", config),
-            ("llm_config", llm),
-            ("max_iterations", Some(self.max_iterations.into())),
-        ];
+        let settings =
+            [("agent_config", config), ("llm_config", llm), ("max_iterations", Some(self.max_iterations.into()))];
         let known = callable.and_then(|callable| callable.input_schema.get("properties")?.as_object());
         for (key, value) in settings {
             if let (Some(value), Some(true), Value::Object(input)) =

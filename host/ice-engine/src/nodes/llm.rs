@@ -236,7 +236,9 @@ impl Node for Llm {
             FIELDS.iter().map(|(name, kind)| ((*name).to_owned(), json!({"type": kind}))).collect();
         let mut schema = json!({"type": "object"});
         if let Some(structured) = &self.structured {
-            for (name, field) in structured.document().get("properties").and_then(Value::as_object).into_iter().flatten() {
+            for (name, field) in
+                structured.document().get("properties").and_then(Value::as_object).into_iter().flatten()
+            {
                 properties.insert(name.clone(), field.clone());
             }
             for key in ["$defs", "definitions"] {

@@ -120,7 +120,8 @@ fn unique(doc: &NodeDoc, branches: &[Graph], cx: &mut PlanContext<'_>) {
     for (index, branch) in branches.iter().enumerate() {
         for node in &branch.nodes {
             if let Some(other) = first.insert(node.id.as_str(), index) {
-                let message = format!("the id `{}` is in branch {other} and in branch {index} of `{}`", node.id, doc.id);
+                let message =
+                    format!("the id `{}` is in branch {other} and in branch {index} of `{}`", node.id, doc.id);
                 let help = "rename one of them, or set `merge_outputs: false`";
                 cx.problem(Code::B007, &format!("{}/id", node.pointer), message, help);
             }

@@ -81,7 +81,12 @@ fn exposed(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Vec<(String, Vec<String>)
             Some(path) => exposed.push((name.clone(), path)),
             None => {
                 let key = format!("exposed_outputs/{}", name.replace('~', "~0").replace('/', "~1"));
-                fields.problem(Code::B004, &key, format!("`{name}` is not a dot path"), "write `output` or `node.field`");
+                fields.problem(
+                    Code::B004,
+                    &key,
+                    format!("`{name}` is not a dot path"),
+                    "write `output` or `node.field`",
+                );
             }
         }
     }

@@ -134,22 +134,15 @@ fn a_node_that_always_runs_waits_for_all_and_runs() {
 fn a_declined_node_skips_those_who_need_it() {
     let graph = TestGraph::chain(2);
     let (mut state, _) = started(&graph, 4, false);
-    let skipped = [
-        Command::Skip { node: 0, why: Why::RunIf },
-        Command::Skip { node: 1, why: Why::Dependency(0) },
-        Command::Done,
-    ];
+    let skipped =
+        [Command::Skip { node: 0, why: Why::RunIf }, Command::Skip { node: 1, why: Why::Dependency(0) }, Command::Done];
     assert_eq!(step(&mut state, &graph, Input::Declined { node: 0 }), skipped);
 }
 
 #[test]
 fn the_first_failure_halts_a_graph_that_asks_for_it() {
-    let graph = TestGraph::new(vec![
-        needs(&[]),
-        needs(&[]),
-        needs(&[1]),
-        TestNode { finally: true, ..TestNode::default() },
-    ]);
+    let graph =
+        TestGraph::new(vec![needs(&[]), needs(&[]), needs(&[1]), TestNode { finally: true, ..TestNode::default() }]);
     let (mut state, _) = started(&graph, 4, true);
     let commands = step(&mut state, &graph, failed(0, Retry::Never));
     let expected = [
@@ -185,11 +178,7 @@ fn a_permanent_failure_is_not_tried_again() {
 }
 
 fn with_stand_in() -> TestGraph {
-    TestGraph::new(vec![
-        TestNode { fallback: Some(1), ..TestNode::default() },
-        TestNode::default(),
-        needs(&[0]),
-    ])
+    TestGraph::new(vec![TestNode { fallback: Some(1), ..TestNode::default() }, TestNode::default(), needs(&[0])])
 }
 
 #[test]
@@ -219,7 +208,10 @@ fn when_the_stand_in_fails_too_both_failed() {
     let (mut state, _) = started(&graph, 4, false);
     step(&mut state, &graph, failed(0, Retry::Never));
     step(&mut state, &graph, failed(1, Retry::Never));
-    assert_eq!([0, 1, 2].map(|node| state.ended(node)), [Some(Final::Failed), Some(Final::Failed), Some(Final::Skipped)]);
+    assert_eq!(
+        [0, 1, 2].map(|node| state.ended(node)),
+        [Some(Final::Failed), Some(Final::Failed), Some(Final::Skipped)]
+    );
 }
 
 #[test]
@@ -323,7 +315,8 @@ fn graphs() -> impl Strategy<Value = (TestGraph, Vec<Fate>)> {
             let free = |nodes: &[TestNode]| {
                 !nodes.iter().any(|node| node.fallback == Some(stand_in) || node.needs.contains(&stand_in))
             };
-            if raw[index].2 < 3 && stand_in < count && !nodes[stand_in].finally && !nodes[index].finally && free(&nodes) {
+            if raw[index].2 < 3 && stand_in < count && !nodes[stand_in].finally && !nodes[index].finally && free(&nodes)
+            {
                 nodes[index].fallback = Some(stand_in);
             }
         }

@@ -122,14 +122,7 @@ impl Events for MemoryStore {
         }
         let mut inner = self.lock();
         let until = inner.clock.now_ms() + lease_ms;
-        let list = List {
-            name: name.into(),
-            who: who.clone(),
-            events: first.to_vec(),
-            fence: 1,
-            until,
-            cancel: None,
-        };
+        let list = List { name: name.into(), who: who.clone(), events: first.to_vec(), fence: 1, until, cancel: None };
         if inner.lists.contains_key(id) {
             return Err(lost(id));
         }

@@ -105,9 +105,8 @@ async fn an_agent_calls_tools_until_it_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tool_that_is_not_on_the_list_is_not_called() {
-    let llm = Answers::echo()
-        .then_message(says("", &[("secret", json!({})), ("add", json!({ "n": "x" }))]))
-        .then("sorry");
+    let llm =
+        Answers::echo().then_message(says("", &[("secret", json!({})), ("add", json!({ "n": "x" }))])).then("sorry");
     let world = World::with_model(script(), llm);
     let ran = world.run(AGENT, json!({ "n": 4 })).await;
     assert_eq!(ran.ending.outputs["answer"], "sorry");

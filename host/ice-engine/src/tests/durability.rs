@@ -105,12 +105,8 @@ async fn work(scope: Arc<dyn Scope>) -> Result<Value, Failure> {
 
 /// The model as a function of the question, so that a crash between asking and recording changes nothing.
 fn model(request: &LlmRequest) -> Message {
-    let say = |text: &str| Message {
-        role: Role::Assistant,
-        content: text.into(),
-        tool_calls: Vec::new(),
-        answers: None,
-    };
+    let say =
+        |text: &str| Message { role: Role::Assistant, content: text.into(), tool_calls: Vec::new(), answers: None };
     let answered = request.messages.iter().filter(|message| message.role == Role::Tool).count();
     let repaired = request.messages.iter().any(|message| message.content.contains("Answer again"));
     match (request.tools.is_empty(), answered) {
@@ -145,7 +141,11 @@ fn outside() -> Outside {
         .tool("say", Effects::None, Ok)
         .tool("post", Effects::External, Ok)
         .tool("fail", Effects::External, |_| Err(permanently_broken()))
-        .tool("picky", Effects::External, |input| if input["item"] == "b" { Err(permanently_broken()) } else { Ok(input) })
+        .tool(
+            "picky",
+            Effects::External,
+            |input| if input["item"] == "b" { Err(permanently_broken()) } else { Ok(input) },
+        )
         .slow_tool("flaky", Effects::External, |call, _| async move {
             if call.attempt == 1 { Err(broken()) } else { Ok(json!({ "attempt": call.attempt })) }
         })
@@ -215,9 +215,11 @@ fn disturbed(cut: usize, group: usize) -> (Outside, Ending) {
     let ending = process(async {
         let engine = outside.engine(NOW + 60_000, group);
         outside.store.cut(crate::testing::Cut::Never);
-        let root = outside.store.ids().into_iter().find(|id| {
-            replay(&outside.store.events_of(id)).is_some_and(|view| view.parent.is_none())
-        });
+        let root = outside
+            .store
+            .ids()
+            .into_iter()
+            .find(|id| replay(&outside.store.events_of(id)).is_some_and(|view| view.parent.is_none()));
         let handle = match root {
             Some(id) => engine.resume(&id).await.unwrap(),
             None => start(&engine, EVERYTHING, json!({ "who": "bob" })).await,
@@ -262,9 +264,11 @@ fn stop_after_every_event_and_go_on() {
     assert!(events > 80, "every kind of node leaves events: {events}");
     for cut in 0..=events {
         let (outside, ending) = disturbed(cut, 1);
-        let resumed = outside.store.ids().iter().any(|id| {
-            outside.store.events_of(id).iter().any(|event| event.fact == Fact::ExecutionResumed)
-        });
+        let resumed = outside
+            .store
+            .ids()
+            .iter()
+            .any(|id| outside.store.events_of(id).iter().any(|event| event.fact == Fact::ExecutionResumed));
         assert_eq!(resumed, cut > 0 && cut < events, "cut after {cut} events");
         assert_eq!((ending.status, &ending.outputs), (calm.status, &calm.outputs), "cut after {cut} events");
         assert_eq!(ending.usage, calm.usage, "the ledger after a cut after {cut} events");

@@ -186,7 +186,11 @@ const LOOP: &str = "
     ";
 
 fn pick() -> Script {
-    script().tool("pick", Effects::None, |input| if input["it"] == "bad" { Err(permanently_broken()) } else { Ok(input) })
+    script().tool(
+        "pick",
+        Effects::None,
+        |input| if input["it"] == "bad" { Err(permanently_broken()) } else { Ok(input) },
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,9 +310,11 @@ async fn what_went_wrong_in_a_child_is_not_hidden() {
 #[tokio::test(start_paused = true)]
 async fn bad_input_fails_before_and_bad_output_after() {
     let strict = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] });
-    let script = script()
-        .tool("strict", Effects::External, |_| Ok(json!({ "n": "not a number" })))
-        .schemas("strict", strict.clone(), strict);
+    let script = script().tool("strict", Effects::External, |_| Ok(json!({ "n": "not a number" }))).schemas(
+        "strict",
+        strict.clone(),
+        strict,
+    );
     let world = World::new(script);
     let blueprint = "
         inputs: {required: [n]}

@@ -38,7 +38,10 @@ async fn a_node_is_tried_as_often_as_its_policy_says() {
             retry_policy: {max_attempts: N, backoff_strategy: linear, backoff_seconds: 2, jitter: none}
         ";
     let ran = world.run(&blueprint.replace('N', "3"), json!({})).await;
-    assert_eq!((ran.ending.status, ran.ending.outputs.clone()), (FinalStatus::Completed, json!({ "t": { "attempt": 3 } })));
+    assert_eq!(
+        (ran.ending.status, ran.ending.outputs.clone()),
+        (FinalStatus::Completed, json!({ "t": { "attempt": 3 } }))
+    );
     assert_eq!(delays(&ran), [2_000, 4_000]);
     assert_eq!(replay(&ran.events).unwrap().nodes[&NodePath("t".into())].attempts, 3);
     let ran = world.run(&blueprint.replace('N', "2"), json!({})).await;
@@ -47,9 +50,11 @@ async fn a_node_is_tried_as_often_as_its_policy_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_says_whether_and_when_to_try_again() {
-    let script = Script::new()
-        .tool("never", Effects::External, |_| Err(permanently_broken()))
-        .tool("later", Effects::External, |_| Err(Failure { retry: Retry::AfterMs(9_000), ..broken() }));
+    let script = Script::new().tool("never", Effects::External, |_| Err(permanently_broken())).tool(
+        "later",
+        Effects::External,
+        |_| Err(Failure { retry: Retry::AfterMs(9_000), ..broken() }),
+    );
     let world = World::new(script);
     let blueprint = "
         nodes:

@@ -50,9 +50,7 @@ impl Clock for ManualClock {
     }
 
     fn random(&self) -> u64 {
-        self.0
-            .load(Ordering::SeqCst)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        self.0.load(Ordering::SeqCst).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 }
 
@@ -96,11 +94,7 @@ macro_rules! conformance {
 
 /// Org and user of most checks.
 pub fn anna() -> Identity {
-    Identity {
-        org: "acme".into(),
-        user: "anna".into(),
-        session: None,
-    }
+    Identity { org: "acme".into(), user: "anna".into(), session: None }
 }
 
 pub(crate) fn id(name: &str) -> ExecutionId {
@@ -114,18 +108,13 @@ pub fn line(seq: u64, message: &str) -> Event {
         at: 1_000_000 + seq,
         path: NodePath("greet/step[1]".into()),
         attempt: 1,
-        fact: Fact::Logged {
-            level: "info".into(),
-            message: message.into(),
-        },
+        fact: Fact::Logged { level: "info".into(), message: message.into() },
     }
 }
 
 /// Events `first` to `last`.
 pub fn lines(first: u64, last: u64) -> Vec<Event> {
-    (first..=last)
-        .map(|seq| line(seq, &format!("line {seq}")))
-        .collect()
+    (first..=last).map(|seq| line(seq, &format!("line {seq}"))).collect()
 }
 
 pub(crate) fn finished(seq: u64, status: FinalStatus) -> Event {
@@ -135,11 +124,6 @@ pub(crate) fn finished(seq: u64, status: FinalStatus) -> Event {
         at: 1_000_000 + seq,
         path: NodePath::root(),
         attempt: 0,
-        fact: Fact::ExecutionFinished {
-            status,
-            outputs: Value::Null,
-            problem,
-            usage: Default::default(),
-        },
+        fact: Fact::ExecutionFinished { status, outputs: Value::Null, problem, usage: Default::default() },
     }
 }

@@ -12,10 +12,7 @@ use super::{Backend, ManualClock, anna};
 pub async fn words_rank_by_relevance<S: Backend>(store: S, _clock: Arc<ManualClock>) {
     for (key, text) in [
         ("a", "The library opens at nine."),
-        (
-            "b",
-            "The library has a reading room; the reading room is quiet, and reading is free.",
-        ),
+        ("b", "The library has a reading room; the reading room is quiet, and reading is free."),
         ("c", "A bicycle stands before the library."),
         ("d", "Trains leave every hour from the station."),
         ("e", "The bakery opens early."),
@@ -26,19 +23,9 @@ pub async fn words_rank_by_relevance<S: Backend>(store: S, _clock: Arc<ManualClo
     let answer = by_words(&store, "Where is the reading room of the library?").await;
     assert_eq!(answer[0].0.item.key, "b");
     assert_eq!(answer.len(), 3, "the other two name the library");
-    assert!(
-        answer.windows(2).all(|pair| pair[0].1 >= pair[1].1)
-            && answer.iter().all(|(_, score)| *score > 0.0)
-    );
-    assert_eq!(
-        keys(&by_words(&store, "opening bakeries").await)[0],
-        "e",
-        "endings do not matter"
-    );
-    assert_eq!(
-        keys(&by_words(&store, "when do trains leave?").await),
-        ["d"]
-    );
+    assert!(answer.windows(2).all(|pair| pair[0].1 >= pair[1].1) && answer.iter().all(|(_, score)| *score > 0.0));
+    assert_eq!(keys(&by_words(&store, "opening bakeries").await)[0], "e", "endings do not matter");
+    assert_eq!(keys(&by_words(&store, "when do trains leave?").await), ["d"]);
 }
 
 /// Quotes, operators and column names of the index's language are words like others.
@@ -68,11 +55,7 @@ pub async fn a_query_is_data<S: Backend>(store: S, _clock: Arc<ManualClock>) {
     ] {
         assert_eq!(keys(&by_words(&store, query).await), ["k"], "{query:?}");
     }
-    assert_eq!(
-        by_words(&store, "tenant\" OR words:\"gamma").await.len(),
-        1,
-        "only the word `tenant` matches"
-    );
+    assert_eq!(by_words(&store, "tenant\" OR words:\"gamma").await.len(), 1, "only the word `tenant` matches");
 }
 
 /// No words, no answer, and no error.
@@ -81,11 +64,7 @@ pub async fn an_empty_query_finds_nothing<S: Backend>(store: S, _clock: Arc<Manu
     for query in ["", "   ", "?!", "\"", "\u{0}", "—…“”", "( ) * ^ :"] {
         assert_eq!(by_words(&store, query).await, [], "{query:?}");
     }
-    assert_eq!(
-        keys(&by_words(&store, "and the").await),
-        ["k"],
-        "stop words count when there is nothing else"
-    );
+    assert_eq!(keys(&by_words(&store, "and the").await), ["k"], "stop words count when there is nothing else");
 }
 
 /// Case, accents, compatibility forms and scripts without spaces.
@@ -118,11 +97,7 @@ pub async fn unicode_is_folded<S: Backend>(store: S, _clock: Arc<ManualClock>) {
     ] {
         assert_eq!(keys(&by_words(&store, query).await), [key], "{query:?}");
     }
-    assert_eq!(
-        by_words(&store, "京都").await,
-        [],
-        "one common character is not the word"
-    );
+    assert_eq!(by_words(&store, "京都").await, [], "one common character is not the word");
 }
 
 /// Category, tags and key prefix hold for words and for vectors alike.
@@ -146,40 +121,26 @@ pub async fn filters_narrow_every_search<S: Backend>(store: S, _clock: Arc<Manua
         key_prefix: prefix.map(Into::into),
     };
     for (filter, expected) in [
-        (
-            filter(None, &[], None),
-            &["doc/1", "doc/2", "doc/3", "web/1", "web/2", "web/3"][..],
-        ),
+        (filter(None, &[], None), &["doc/1", "doc/2", "doc/3", "web/1", "web/2", "web/3"][..]),
         (filter(Some("law"), &[], None), &["doc/1", "doc/2"]),
         (filter(Some("7"), &[], None), &[]),
         (filter(None, &["eu"], None), &["doc/1", "doc/2"]),
         (filter(None, &["tax", "eu"], None), &["doc/1"]),
         (filter(None, &["7"], None), &[]),
-        (
-            filter(None, &[], Some("web/")),
-            &["web/1", "web/2", "web/3"],
-        ),
+        (filter(None, &[], Some("web/")), &["web/1", "web/2", "web/3"]),
         (filter(Some("law"), &["eu"], Some("doc/2")), &["doc/2"]),
         (filter(Some("law"), &[], Some("web")), &[]),
     ] {
-        let words = store
-            .keyword(&anna(), "notes", "words", &filter, 10)
-            .await
-            .expect("keyword");
+        let words = store.keyword(&anna(), "notes", "words", &filter, 10).await.expect("keyword");
         assert_eq!(keys(&words), expected, "by words: {filter:?}");
-        let near = store
-            .nearest(&anna(), "notes", "toy", &[1.0, 0.0], &filter, 10)
-            .await
-            .expect("nearest");
+        let near = store.nearest(&anna(), "notes", "toy", &[1.0, 0.0], &filter, 10).await.expect("nearest");
         assert_eq!(keys(&near), expected, "by vector: {filter:?}");
     }
 }
 
 /// No character of a prefix is a pattern.
 pub async fn keys_are_filtered_byte_by_byte<S: Backend>(store: S, _clock: Arc<ManualClock>) {
-    let all = [
-        "a%b", "a_b", "axb", "A%b", "ä", "a\u{0}b", "a\u{0}c", "a*", "xa%b",
-    ];
+    let all = ["a%b", "a_b", "axb", "A%b", "ä", "a\u{0}b", "a\u{0}c", "a*", "xa%b"];
     for key in all {
         put(&store, row(key, "word", &[])).await;
     }
@@ -194,19 +155,10 @@ pub async fn keys_are_filtered_byte_by_byte<S: Backend>(store: S, _clock: Arc<Ma
         ("zzz", &[]),
         ("a%b and more", &[]),
     ] {
-        let filter = MemoryFilter {
-            key_prefix: Some(prefix.into()),
-            ..MemoryFilter::default()
-        };
-        let found = store
-            .keyword(&anna(), "notes", "word", &filter, 20)
-            .await
-            .expect("keyword");
+        let filter = MemoryFilter { key_prefix: Some(prefix.into()), ..MemoryFilter::default() };
+        let found = store.keyword(&anna(), "notes", "word", &filter, 20).await.expect("keyword");
         assert_eq!(keys(&found), expected, "{prefix:?}");
-        let recent = store
-            .recent(&anna(), "notes", prefix, 20)
-            .await
-            .expect("recent");
+        let recent = store.recent(&anna(), "notes", prefix, 20).await.expect("recent");
         assert_eq!(recent.len(), expected.len(), "{prefix:?}");
     }
 }
@@ -223,14 +175,8 @@ pub async fn nearest_ranks_by_cosine<S: Backend>(store: S, _clock: Arc<ManualClo
         put(&store, row(key, key, &vector)).await;
     }
     let answer = by_vector(&store, &[1.0, 1.0]).await;
-    assert_eq!(
-        keys(&answer),
-        ["same", "close", "right angle", "nowhere", "opposite"]
-    );
-    let scores: Vec<f32> = answer
-        .iter()
-        .map(|(_, score)| (score * 1000.0).round() / 1000.0)
-        .collect();
+    assert_eq!(keys(&answer), ["same", "close", "right angle", "nowhere", "opposite"]);
+    let scores: Vec<f32> = answer.iter().map(|(_, score)| (score * 1000.0).round() / 1000.0).collect();
     assert_eq!(scores, [1.0, 0.949, 0.0, 0.0, -1.0]);
 }
 
@@ -238,96 +184,31 @@ pub async fn nearest_ranks_by_cosine<S: Backend>(store: S, _clock: Arc<ManualClo
 pub async fn embedders_never_mix<S: Backend>(store: S, _clock: Arc<ManualClock>) {
     let other = |vector: &[f32]| Some(("other".to_owned(), vector.to_vec()));
     put(&store, row("mine", "a", &[1.0, 0.0])).await;
-    put(
-        &store,
-        MemoryRow {
-            embedding: other(&[1.0, 0.0, 0.0]),
-            ..row("foreign", "b", &[])
-        },
-    )
-    .await;
+    put(&store, MemoryRow { embedding: other(&[1.0, 0.0, 0.0]), ..row("foreign", "b", &[]) }).await;
     put(&store, row("plain", "c", &[])).await;
     assert_eq!(keys(&by_vector(&store, &[1.0, 0.0]).await), ["mine"]);
     let all = MemoryFilter::default();
-    let foreign = store
-        .nearest(&anna(), "notes", "other", &[1.0, 0.0, 0.0], &all, 9)
-        .await
-        .expect("nearest");
+    let foreign = store.nearest(&anna(), "notes", "other", &[1.0, 0.0, 0.0], &all, 9).await.expect("nearest");
     assert_eq!(keys(&foreign), ["foreign"]);
-    assert_eq!(
-        store
-            .nearest(&anna(), "notes", "unknown", &[1.0], &all, 9)
-            .await
-            .expect("nearest"),
-        []
-    );
-    put(
-        &store,
-        MemoryRow {
-            embedding: other(&[0.0, 1.0, 0.0]),
-            ..row("mine", "a", &[])
-        },
-    )
-    .await;
-    assert_eq!(
-        by_vector(&store, &[1.0, 0.0]).await,
-        [],
-        "the row moved to the other embedder"
-    );
+    assert_eq!(store.nearest(&anna(), "notes", "unknown", &[1.0], &all, 9).await.expect("nearest"), []);
+    put(&store, MemoryRow { embedding: other(&[0.0, 1.0, 0.0]), ..row("mine", "a", &[]) }).await;
+    assert_eq!(by_vector(&store, &[1.0, 0.0]).await, [], "the row moved to the other embedder");
 }
 
 /// At most `limit`, and the best of them.
 pub async fn limits_are_kept<S: Backend>(store: S, _clock: Arc<ManualClock>) {
     for number in 0..20_u16 {
-        put(
-            &store,
-            row(
-                &format!("k{number:02}"),
-                &"word ".repeat(1 + usize::from(number)),
-                &[1.0, f32::from(number)],
-            ),
-        )
-        .await;
+        put(&store, row(&format!("k{number:02}"), &"word ".repeat(1 + usize::from(number)), &[1.0, f32::from(number)]))
+            .await;
     }
     let all = MemoryFilter::default();
-    let near = store
-        .nearest(&anna(), "notes", "toy", &[1.0, 0.0], &all, 3)
-        .await
-        .expect("nearest");
+    let near = store.nearest(&anna(), "notes", "toy", &[1.0, 0.0], &all, 3).await.expect("nearest");
     assert_eq!(keys(&near), ["k00", "k01", "k02"]);
-    assert_eq!(
-        store
-            .keyword(&anna(), "notes", "word", &all, 3)
-            .await
-            .expect("keyword")
-            .len(),
-        3
-    );
+    assert_eq!(store.keyword(&anna(), "notes", "word", &all, 3).await.expect("keyword").len(), 3);
     for limit in [0, u32::MAX] {
         let expected = if limit == 0 { 0 } else { 20 };
-        assert_eq!(
-            store
-                .nearest(&anna(), "notes", "toy", &[1.0, 0.0], &all, limit)
-                .await
-                .expect("n")
-                .len(),
-            expected
-        );
-        assert_eq!(
-            store
-                .keyword(&anna(), "notes", "word", &all, limit)
-                .await
-                .expect("k")
-                .len(),
-            expected
-        );
-        assert_eq!(
-            store
-                .recent(&anna(), "notes", "", limit)
-                .await
-                .expect("r")
-                .len(),
-            expected
-        );
+        assert_eq!(store.nearest(&anna(), "notes", "toy", &[1.0, 0.0], &all, limit).await.expect("n").len(), expected);
+        assert_eq!(store.keyword(&anna(), "notes", "word", &all, limit).await.expect("k").len(), expected);
+        assert_eq!(store.recent(&anna(), "notes", "", limit).await.expect("r").len(), expected);
     }
 }

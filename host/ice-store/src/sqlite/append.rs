@@ -59,13 +59,7 @@ impl Append {
         let span = span(events)?;
         let (reply, answer) = oneshot::channel();
         let rows = rows(events);
-        let append = Self {
-            execution: lease.execution.0.clone(),
-            fence: integer(lease.fence),
-            span,
-            rows,
-            reply,
-        };
+        let append = Self { execution: lease.execution.0.clone(), fence: integer(lease.fence), span, rows, reply };
         Ok((append, answer))
     }
 
@@ -75,29 +69,18 @@ impl Append {
 }
 
 fn span(events: &[Event]) -> Result<Option<Span>, Problem> {
-    if let Some(pair) = events
-        .windows(2)
-        .find(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq))
-    {
+    if let Some(pair) = events.windows(2).find(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq)) {
         return Err(gap(pair[0].seq.saturating_add(1), pair[1].seq));
     }
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return Ok(None);
     };
-    Ok(Some(Span {
-        first: first.seq,
-        last: last.seq,
-        updated: last.at,
-        status: status_after(events),
-    }))
+    Ok(Some(Span { first: first.seq, last: last.seq, updated: last.at, status: status_after(events) }))
 }
 
 fn gap(expected: u64, found: u64) -> Problem {
-    Problem::new(
-        Code::X043,
-        format!("event {found} does not continue the list, whose next event is {expected}"),
-    )
-    .help("a list has no holes: read its end again before appending")
+    Problem::new(Code::X043, format!("event {found} does not continue the list, whose next event is {expected}"))
+        .help("a list has no holes: read its end again before appending")
 }
 
 /// The status of an execution once these events are in its list; `None` when they leave it as it was.
@@ -149,8 +132,7 @@ pub(super) async fn commit(connection: &mut SqliteConnection, group: Vec<Append>
     };
     // A lock concerns the whole group. Anything else may be one append's own fault, such as an event that no longer
     // fits on the disk; alone, the others may still go through.
-    let locked =
-        matches!(&fault, Fault::Database(error) if matches!(primary_result(error), Some(5 | 6)));
+    let locked = matches!(&fault, Fault::Database(error) if matches!(primary_result(error), Some(5 | 6)));
     if locked || group.len() == 1 {
         let failure = fault.explain(place);
         for append in group {
@@ -160,10 +142,7 @@ pub(super) async fn commit(connection: &mut SqliteConnection, group: Vec<Append>
     }
     for append in group {
         let verdict = match write(connection, std::slice::from_ref(&append)).await {
-            Ok(mut verdicts) => verdicts
-                .pop()
-                .expect("one verdict an append")
-                .map_err(Failure::never),
+            Ok(mut verdicts) => verdicts.pop().expect("one verdict an append").map_err(Failure::never),
             Err(fault) => Err(fault.explain(place)),
         };
         answer(append, verdict);
@@ -176,39 +155,20 @@ fn answer(append: Append, verdict: Result<(), Failure>) {
 }
 
 /// One transaction for the whole group; one verdict an append.
-async fn write(
-    connection: &mut SqliteConnection,
-    group: &[Append],
-) -> Result<Vec<Result<(), Problem>>, Fault> {
+async fn write(connection: &mut SqliteConnection, group: &[Append]) -> Result<Vec<Result<(), Problem>>, Fault> {
     begin(connection).await?;
     let outcome = write_rows(connection, group).await;
     finish(connection, outcome).await
 }
 
-async fn write_rows(
-    connection: &mut SqliteConnection,
-    group: &[Append],
-) -> Result<Vec<Result<(), Problem>>, Fault> {
+async fn write_rows(connection: &mut SqliteConnection, group: &[Append]) -> Result<Vec<Result<(), Problem>>, Fault> {
     let mut heads = heads(connection, group).await?;
-    let verdicts: Vec<Result<(), Problem>> =
-        group.iter().map(|append| append.join(&mut heads)).collect();
-    let accepted = group
-        .iter()
-        .zip(&verdicts)
-        .filter(|(_, verdict)| verdict.is_ok());
-    let rows: Vec<(&str, &Row)> = accepted
-        .flat_map(|(append, _)| {
-            append
-                .rows
-                .iter()
-                .map(|row| (append.execution.as_str(), row))
-        })
-        .collect();
+    let verdicts: Vec<Result<(), Problem>> = group.iter().map(|append| append.join(&mut heads)).collect();
+    let accepted = group.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok());
+    let rows: Vec<(&str, &Row)> =
+        accepted.flat_map(|(append, _)| append.rows.iter().map(|row| (append.execution.as_str(), row))).collect();
     insert(connection, &rows).await?;
-    let ends: Vec<(&str, Span)> = heads
-        .iter()
-        .filter_map(|(id, head)| Some((id.as_str(), head.written?)))
-        .collect();
+    let ends: Vec<(&str, Span)> = heads.iter().filter_map(|(id, head)| Some((id.as_str(), head.written?))).collect();
     update(connection, &ends).await?;
     Ok(verdicts)
 }
@@ -219,19 +179,11 @@ struct Pieces([(usize, String); 3]);
 
 impl Pieces {
     fn new(before: &str, row: &str, after: &str) -> Self {
-        Self([64, 8, 1].map(|size| {
-            (
-                size,
-                format!("{before}{}{after}", vec![row; size].join(", ")),
-            )
-        }))
+        Self([64, 8, 1].map(|size| (size, format!("{before}{}{after}", vec![row; size].join(", ")))))
     }
 
     /// Cuts `rows` from the front, the largest pieces first.
-    fn cut<'a, T>(
-        &'static self,
-        mut rows: &'a [T],
-    ) -> impl Iterator<Item = (&'static str, &'a [T])> {
+    fn cut<'a, T>(&'static self, mut rows: &'a [T]) -> impl Iterator<Item = (&'static str, &'a [T])> {
         std::iter::from_fn(move || {
             let (size, statement) = self.0.iter().find(|(size, _)| *size <= rows.len())?;
             let (piece, rest) = rows.split_at(*size);
@@ -242,10 +194,7 @@ impl Pieces {
 }
 
 /// Inserts rows, each with the id of its execution.
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
-    rows: &[(&str, &Row)],
-) -> Result<(), Fault> {
+pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[(&str, &Row)]) -> Result<(), Fault> {
     static INSERT: LazyLock<Pieces> = LazyLock::new(|| {
         let before = "insert into events (execution, seq, at, path, attempt, fact) values ";
         Pieces::new(before, "(?, ?, ?, ?, ?, ?)", "")
@@ -253,14 +202,8 @@ pub(super) async fn insert(
     for (statement, piece) in INSERT.cut(rows) {
         let mut query = sqlx::query(statement);
         for (execution, row) in piece {
-            query = query
-                .bind((*execution).to_owned())
-                .bind(row.seq)
-                .bind(row.at);
-            query = query
-                .bind(row.path.to_string())
-                .bind(row.attempt)
-                .bind(row.fact.clone());
+            query = query.bind((*execution).to_owned()).bind(row.seq).bind(row.at);
+            query = query.bind(row.path.to_string()).bind(row.attempt).bind(row.fact.clone());
         }
         query.execute(&mut *connection).await?;
     }
@@ -287,40 +230,20 @@ async fn update(connection: &mut SqliteConnection, ends: &[(&str, Span)]) -> Res
 }
 
 /// The ends of the lists that the group wants to continue; an execution that is missing here does not exist.
-async fn heads(
-    connection: &mut SqliteConnection,
-    group: &[Append],
-) -> Result<HashMap<String, Head>, Fault> {
+async fn heads(connection: &mut SqliteConnection, group: &[Append]) -> Result<HashMap<String, Head>, Fault> {
     const HEADS: &str = "select executions.id, fence, holder is not null, events from json_each(?1) as wanted \
         cross join executions on executions.id = wanted.value";
-    let ids: Vec<&str> = group
-        .iter()
-        .map(|append| append.execution.as_str())
-        .collect();
-    let found: Vec<(String, i64, bool, i64)> = sqlx::query_as(HEADS)
-        .bind(serde_json::to_string(&ids).expect("texts"))
-        .fetch_all(connection)
-        .await?;
-    let head = |(id, fence, held, events)| {
-        (
-            id,
-            Head {
-                fence,
-                held,
-                events: natural(events),
-                written: None,
-            },
-        )
-    };
+    let ids: Vec<&str> = group.iter().map(|append| append.execution.as_str()).collect();
+    let found: Vec<(String, i64, bool, i64)> =
+        sqlx::query_as(HEADS).bind(serde_json::to_string(&ids).expect("texts")).fetch_all(connection).await?;
+    let head = |(id, fence, held, events)| (id, Head { fence, held, events: natural(events), written: None });
     Ok(found.into_iter().map(head).collect())
 }
 
 impl Append {
     /// Lets the append continue its list, or says why it may not. One that is refused changes nothing.
     fn join(&self, heads: &mut HashMap<String, Head>) -> Result<(), Problem> {
-        let head = heads
-            .get_mut(&self.execution)
-            .ok_or_else(|| no_execution(&self.execution))?;
+        let head = heads.get_mut(&self.execution).ok_or_else(|| no_execution(&self.execution))?;
         if !head.held || head.fence != self.fence {
             return Err(fenced(&self.execution));
         }
@@ -329,25 +252,17 @@ impl Append {
             return Err(gap(head.events + 1, span.first));
         }
         head.events = span.last;
-        let status = span
-            .status
-            .or(head.written.and_then(|written| written.status));
+        let status = span.status.or(head.written.and_then(|written| written.status));
         head.written = Some(Span { status, ..span });
         Ok(())
     }
 }
 
 pub(super) fn no_execution(id: &str) -> Problem {
-    Problem::new(Code::X041, format!("there is no execution `{id}`"))
-        .help("list what there is: `ice executions list`")
+    Problem::new(Code::X041, format!("there is no execution `{id}`")).help("list what there is: `ice executions list`")
 }
 
 pub(super) fn fenced(id: &str) -> Problem {
-    Problem::new(
-        Code::X040,
-        format!("the lease of execution `{id}` was lost or given back; nothing was written"),
-    )
-    .help(format!(
-        "another process goes on with it; follow it there, or later: `ice executions resume {id}`"
-    ))
+    Problem::new(Code::X040, format!("the lease of execution `{id}` was lost or given back; nothing was written"))
+        .help(format!("another process goes on with it; follow it there, or later: `ice executions resume {id}`"))
 }

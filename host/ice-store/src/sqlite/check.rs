@@ -43,11 +43,7 @@ impl Store {
 async fn answers(connection: &mut SqliteConnection) -> Result<Vec<String>, Fault> {
     let mut sentences = Vec::new();
     for &question in QUESTIONS {
-        sentences.extend(
-            sqlx::query_scalar::<_, String>(question)
-                .fetch_all(&mut *connection)
-                .await?,
-        );
+        sentences.extend(sqlx::query_scalar::<_, String>(question).fetch_all(&mut *connection).await?);
     }
     Ok(sentences)
 }

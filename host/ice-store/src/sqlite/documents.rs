@@ -14,7 +14,8 @@ const EXACT_MAX: u64 = 1 << 53;
 #[async_trait]
 impl Documents for Store {
     async fn put(&self, kind: &str, document: &Value) -> Result<Digest, Failure> {
-        const PUT: &str = "insert into documents (digest, kind, document) values (?1, ?2, ?3) on conflict (digest) do nothing";
+        const PUT: &str =
+            "insert into documents (digest, kind, document) values (?1, ?2, ?3) on conflict (digest) do nothing";
         if let Some(problem) = inexact(document, &mut String::new()) {
             return Err(Failure::never(problem));
         }
@@ -24,12 +25,7 @@ impl Documents for Store {
         self.write(move |connection| {
             Box::pin(async move {
                 let address = digest.as_bytes().as_slice();
-                sqlx::query(PUT)
-                    .bind(address)
-                    .bind(kind)
-                    .bind(text)
-                    .execute(connection)
-                    .await?;
+                sqlx::query(PUT).bind(address).bind(kind).bind(text).execute(connection).await?;
                 Ok(())
             })
         })
@@ -43,19 +39,13 @@ impl Documents for Store {
         self.read(move |connection| {
             Box::pin(async move {
                 let address = digest.as_bytes().as_slice();
-                let text: Option<String> = sqlx::query_scalar(GET)
-                    .bind(address)
-                    .fetch_optional(connection)
-                    .await?;
+                let text: Option<String> = sqlx::query_scalar(GET).bind(address).fetch_optional(connection).await?;
                 let Some(text) = text else { return Ok(None) };
                 match serde_json::from_str(&text) {
                     Ok(document) if Digest::of_json(&document) == digest => Ok(Some(document)),
-                    _ => Err(Problem::new(
-                        Code::C043,
-                        format!("the document `{digest}` is damaged"),
-                    )
-                    .help("put it in again from its source, or restore a copy of the database")
-                    .into()),
+                    _ => Err(Problem::new(Code::C043, format!("the document `{digest}` is damaged"))
+                        .help("put it in again from its source, or restore a copy of the database")
+                        .into()),
                 }
             })
         })
@@ -78,18 +68,12 @@ fn inexact(value: &Value, pointer: &mut String) -> Option<Problem> {
         Value::Number(number) => {
             let size = number.as_u64().or(number.as_i64().map(i64::unsigned_abs))?;
             (size > EXACT_MAX).then(|| {
-                Problem::new(
-                    Code::X048,
-                    format!("the number `{number}` is too large to be kept exactly"),
-                )
-                .pointer(pointer.clone())
-                .help("write it as a text, in quotes")
+                Problem::new(Code::X048, format!("the number `{number}` is too large to be kept exactly"))
+                    .pointer(pointer.clone())
+                    .help("write it as a text, in quotes")
             })
         }
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(index, item)| inside(&index.to_string(), item)),
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| inside(&index.to_string(), item)),
         Value::Object(members) => members.iter().find_map(|(key, member)| inside(key, member)),
         Value::Null | Value::Bool(_) | Value::String(_) => None,
     }
@@ -105,9 +89,6 @@ mod tests {
         assert_eq!(inexact(&edge, &mut String::new()), None);
         let beyond = serde_json::json!({"a": 1, "b/c": [1, 9_007_199_254_740_993_u64]});
         let problem = inexact(&beyond, &mut String::new()).unwrap();
-        assert_eq!(
-            (problem.code, problem.at.unwrap().pointer.as_deref()),
-            (Code::X048, Some("/b~1c/1"))
-        );
+        assert_eq!((problem.code, problem.at.unwrap().pointer.as_deref()), (Code::X048, Some("/b~1c/1")));
     }
 }

@@ -31,11 +31,7 @@ impl Events for Store {
         let now = self.inner.clock.now_ms();
         let until = now.saturating_add(lease_ms);
         let (id, name, who) = (id.0.clone(), name.to_owned(), who.clone());
-        let lease = Lease {
-            execution: ExecutionId(id.clone()),
-            fence: 1,
-            until,
-        };
+        let lease = Lease { execution: ExecutionId(id.clone()), fence: 1, until };
         let rows = first_rows(first).map_err(Failure::never)?;
         let status = status_after(first).unwrap_or(RUNNING);
         let started = first.first().map_or(now, |event| event.at);
@@ -72,17 +68,14 @@ impl Events for Store {
         let now = self.inner.clock.now_ms();
         let until = now.saturating_add(lease_ms);
         let (id, holder) = (id.0.clone(), self.inner.holder.to_string());
-        self.write(move |connection| Box::pin(claim(connection, id, holder, now, until)))
-            .await
+        self.write(move |connection| Box::pin(claim(connection, id, holder, now, until))).await
     }
 
     async fn renew(&self, lease: &Lease, lease_ms: u64) -> Result<Lease, Failure> {
-        const RENEW: &str = "update executions set lease_until = ?3 where id = ?1 and fence = ?2 and holder is not null";
+        const RENEW: &str =
+            "update executions set lease_until = ?3 where id = ?1 and fence = ?2 and holder is not null";
         let until = self.inner.clock.now_ms().saturating_add(lease_ms);
-        let renewed = Lease {
-            until,
-            ..lease.clone()
-        };
+        let renewed = Lease { until, ..lease.clone() };
         self.change_lease(RENEW, lease, until).await?;
         Ok(renewed)
     }
@@ -95,29 +88,19 @@ impl Events for Store {
 
     async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure> {
         let (append, answer) = Append::new(lease, events).map_err(Failure::never)?;
-        self.inner
-            .orders
-            .send(Order::Append(append))
-            .await
-            .map_err(|_| self.stopped())?;
+        self.inner.orders.send(Order::Append(append)).await.map_err(|_| self.stopped())?;
         answer.await.map_err(|_| self.stopped())?
     }
 
     async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
         let id = id.0.clone();
-        Store::read(self, move |connection| {
-            Box::pin(read(connection, id, after, limit))
-        })
-        .await
+        Store::read(self, move |connection| Box::pin(read(connection, id, after, limit))).await
     }
 
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
         let who = who.clone();
         let now = self.inner.clock.now_ms();
-        Store::read(self, move |connection| {
-            Box::pin(list(connection, who, limit, now))
-        })
-        .await
+        Store::read(self, move |connection| Box::pin(list(connection, who, limit, now))).await
     }
 
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure> {
@@ -127,12 +110,7 @@ impl Events for Store {
         let (id, reason) = (id.0.clone(), reason.to_owned());
         self.write(move |connection| {
             Box::pin(async move {
-                let asked = sqlx::query(REQUEST)
-                    .bind(&id)
-                    .bind(reason)
-                    .bind(RUNNING)
-                    .execute(&mut *connection)
-                    .await?;
+                let asked = sqlx::query(REQUEST).bind(&id).bind(reason).bind(RUNNING).execute(&mut *connection).await?;
                 if asked.rows_affected() == 0 {
                     must_exist(connection, &id).await?;
                 }
@@ -147,10 +125,8 @@ impl Events for Store {
         let id = id.0.clone();
         Store::read(self, move |connection| {
             Box::pin(async move {
-                let found: Option<Option<String>> = sqlx::query_scalar(REASON)
-                    .bind(&id)
-                    .fetch_optional(connection)
-                    .await?;
+                let found: Option<Option<String>> =
+                    sqlx::query_scalar(REASON).bind(&id).fetch_optional(connection).await?;
                 found.ok_or_else(|| no_execution(&id).into())
             })
         })
@@ -160,21 +136,12 @@ impl Events for Store {
 
 impl Store {
     /// Runs a statement on the lease's row; X040 when the lease is not the newest, X041 without an execution.
-    async fn change_lease(
-        &self,
-        statement: &'static str,
-        lease: &Lease,
-        until: UnixMs,
-    ) -> Result<(), Failure> {
+    async fn change_lease(&self, statement: &'static str, lease: &Lease, until: UnixMs) -> Result<(), Failure> {
         let (id, fence) = (lease.execution.0.clone(), integer(lease.fence));
         self.write(move |connection| {
             Box::pin(async move {
-                let changed = sqlx::query(statement)
-                    .bind(&id)
-                    .bind(fence)
-                    .bind(integer(until))
-                    .execute(&mut *connection)
-                    .await?;
+                let changed =
+                    sqlx::query(statement).bind(&id).bind(fence).bind(integer(until)).execute(&mut *connection).await?;
                 if changed.rows_affected() == 0 {
                     must_exist(connection, &id).await?;
                     return Err(fenced(&id).into());
@@ -187,22 +154,14 @@ impl Store {
 }
 
 fn exists(id: &str) -> Problem {
-    Problem::new(Code::X044, format!("there is an execution `{id}` already")).help(
-        "give every execution an id of its own, or go on with that one: `ice executions resume ID`",
-    )
+    Problem::new(Code::X044, format!("there is an execution `{id}` already"))
+        .help("give every execution an id of its own, or go on with that one: `ice executions resume ID`")
 }
 
 async fn must_exist(connection: &mut SqliteConnection, id: &str) -> Result<(), Fault> {
     const FIND: &str = "select exists (select 1 from executions where id = ?1)";
-    let found: bool = sqlx::query_scalar(FIND)
-        .bind(id)
-        .fetch_one(connection)
-        .await?;
-    if found {
-        Ok(())
-    } else {
-        Err(no_execution(id).into())
-    }
+    let found: bool = sqlx::query_scalar(FIND).bind(id).fetch_one(connection).await?;
+    if found { Ok(()) } else { Err(no_execution(id).into()) }
 }
 
 async fn claim(
@@ -213,28 +172,15 @@ async fn claim(
     until: UnixMs,
 ) -> Result<Lease, Fault> {
     const FIND: &str = "select fence, holder, lease_until from executions where id = ?1";
-    const TAKE: &str =
-        "update executions set fence = ?2, holder = ?3, lease_until = ?4 where id = ?1";
-    let found: Option<(i64, Option<String>, i64)> = sqlx::query_as(FIND)
-        .bind(&id)
-        .fetch_optional(&mut *connection)
-        .await?;
+    const TAKE: &str = "update executions set fence = ?2, holder = ?3, lease_until = ?4 where id = ?1";
+    let found: Option<(i64, Option<String>, i64)> =
+        sqlx::query_as(FIND).bind(&id).fetch_optional(&mut *connection).await?;
     let (fence, former, former_until) = found.ok_or_else(|| no_execution(&id))?;
     if let Some(former) = former.filter(|former| holds(former, natural(former_until), now)) {
         return Err(held(&id, &former, natural(former_until).saturating_sub(now)).into());
     }
-    sqlx::query(TAKE)
-        .bind(&id)
-        .bind(fence + 1)
-        .bind(holder)
-        .bind(integer(until))
-        .execute(connection)
-        .await?;
-    Ok(Lease {
-        execution: ExecutionId(id),
-        fence: natural(fence + 1),
-        until,
-    })
+    sqlx::query(TAKE).bind(&id).bind(fence + 1).bind(holder).bind(integer(until)).execute(connection).await?;
+    Ok(Lease { execution: ExecutionId(id), fence: natural(fence + 1), until })
 }
 
 /// Whether a lease still keeps others out: not expired, and its process not known to be dead. The clocks of two hosts
@@ -245,52 +191,28 @@ fn holds(holder: &str, until: UnixMs, now: UnixMs) -> bool {
 
 fn held(id: &str, holder: &str, remaining_ms: u64) -> Problem {
     let holder = Holder::parse(holder);
-    let words = holder
-        .as_ref()
-        .map_or_else(|| "another process".to_owned(), Holder::words);
+    let words = holder.as_ref().map_or_else(|| "another process".to_owned(), Holder::words);
     let seconds = remaining_ms.div_ceil(1000);
     let stop = holder.and_then(|holder| holder.stop_command());
-    let stop = stop.map_or_else(
-        || "cancel it there".to_owned(),
-        |command| format!("stop it with `{command}`"),
-    );
-    Problem::new(Code::X042, format!("execution `{id}` is held by {words}")).help(format!(
-        "wait until it ends, or {stop}; its lease expires in {seconds} s unless it goes on"
-    ))
+    let stop = stop.map_or_else(|| "cancel it there".to_owned(), |command| format!("stop it with `{command}`"));
+    Problem::new(Code::X042, format!("execution `{id}` is held by {words}"))
+        .help(format!("wait until it ends, or {stop}; its lease expires in {seconds} s unless it goes on"))
 }
 
-async fn read(
-    connection: &mut SqliteConnection,
-    id: String,
-    after: u64,
-    limit: u32,
-) -> Result<Vec<Event>, Fault> {
+async fn read(connection: &mut SqliteConnection, id: String, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
     const READ: &str = "select seq, at, path, attempt, fact from events where execution = ?1 and seq > ?2 \
         order by seq limit ?3";
-    let rows: Vec<(i64, i64, String, u32, String)> = sqlx::query_as(READ)
-        .bind(&id)
-        .bind(integer(after))
-        .bind(limit)
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows: Vec<(i64, i64, String, u32, String)> =
+        sqlx::query_as(READ).bind(&id).bind(integer(after)).bind(limit).fetch_all(&mut *connection).await?;
     if rows.is_empty() {
         must_exist(connection, &id).await?;
     }
     let event = |(seq, at, path, attempt, fact): (i64, i64, String, u32, String)| {
         let fact: Fact = serde_json::from_str(&fact).map_err(|error| {
-            Problem::new(
-                Code::C043,
-                format!("event {seq} of execution `{id}` cannot be read: {error}"),
-            )
-            .help("it was damaged, or written by another version of `ice`: use that version")
+            Problem::new(Code::C043, format!("event {seq} of execution `{id}` cannot be read: {error}"))
+                .help("it was damaged, or written by another version of `ice`: use that version")
         })?;
-        Ok(Event {
-            seq: natural(seq),
-            at: natural(at),
-            path: NodePath(path.into()),
-            attempt,
-            fact,
-        })
+        Ok(Event { seq: natural(seq), at: natural(at), path: NodePath(path.into()), attempt, fact })
     };
     rows.into_iter().map(event).collect()
 }
@@ -304,19 +226,10 @@ async fn list(
     const LIST: &str = "select id, name, status, started, updated, events, holder, lease_until from executions \
         where org = ?1 and usr = ?2 order by started desc, id desc limit ?3";
     type Row = (String, String, String, i64, i64, i64, Option<String>, i64);
-    let rows: Vec<Row> = sqlx::query_as(LIST)
-        .bind(who.org)
-        .bind(who.user)
-        .bind(limit)
-        .fetch_all(connection)
-        .await?;
+    let rows: Vec<Row> = sqlx::query_as(LIST).bind(who.org).bind(who.user).bind(limit).fetch_all(connection).await?;
     // Usually one process holds them all: it is looked up once.
     let mut known: HashMap<String, bool> = HashMap::new();
-    let mut lives = |holder: String| {
-        *known
-            .entry(holder)
-            .or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0))
-    };
+    let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
     let row = |(id, name, status, started, updated, events, holder, until): Row| ExecutionRow {
         id: ExecutionId(id),
         name,

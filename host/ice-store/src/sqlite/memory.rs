@@ -25,20 +25,14 @@ pub(super) struct Tenant {
 
 impl Tenant {
     fn new(who: &Identity, scope: &str) -> Self {
-        Self {
-            who: who.clone(),
-            scope: scope.to_owned(),
-        }
+        Self { who: who.clone(), scope: scope.to_owned() }
     }
 }
 
 /// A statement with its first parameters, `?1` to `?3`.
 macro_rules! of_tenant {
     ($sql:expr, $tenant:expr) => {
-        sqlx::query($sql)
-            .bind($tenant.who.org.clone())
-            .bind($tenant.who.user.clone())
-            .bind($tenant.scope.clone())
+        sqlx::query($sql).bind($tenant.who.org.clone()).bind($tenant.who.user.clone()).bind($tenant.scope.clone())
     };
 }
 pub(super) use of_tenant;
@@ -97,28 +91,13 @@ impl MemoryRows for Store {
         .await
     }
 
-    async fn get(
-        &self,
-        who: &Identity,
-        scope: &str,
-        key: &str,
-    ) -> Result<Option<MemoryRow>, Failure> {
-        const GET: &str = concat!(
-            "select ",
-            columns!(),
-            " from memory m ",
-            with_vector!(),
-            " where ",
-            owned!(),
-            " and m.key = ?4"
-        );
+    async fn get(&self, who: &Identity, scope: &str, key: &str) -> Result<Option<MemoryRow>, Failure> {
+        const GET: &str =
+            concat!("select ", columns!(), " from memory m ", with_vector!(), " where ", owned!(), " and m.key = ?4");
         let (tenant, key) = (Tenant::new(who, scope), key.to_owned());
         self.read(move |connection| {
             Box::pin(async move {
-                let row = of_tenant!(GET, tenant)
-                    .bind(key)
-                    .fetch_optional(connection)
-                    .await?;
+                let row = of_tenant!(GET, tenant).bind(key).fetch_optional(connection).await?;
                 row.as_ref().map(decode).transpose()
             })
         })
@@ -137,10 +116,7 @@ impl MemoryRows for Store {
             return Ok(Vec::new());
         };
         let (tenant, filter) = (Tenant::new(who, scope), filter.clone());
-        self.read(move |connection| {
-            Box::pin(keyword(connection, tenant, expression, filter, limit))
-        })
-        .await
+        self.read(move |connection| Box::pin(keyword(connection, tenant, expression, filter, limit))).await
     }
 
     async fn nearest(
@@ -159,8 +135,7 @@ impl MemoryRows for Store {
             filter: filter.clone(),
             limit,
         };
-        self.read(move |connection| Box::pin(nearest::search(connection, wanted)))
-            .await
+        self.read(move |connection| Box::pin(nearest::search(connection, wanted))).await
     }
 
     async fn recent(
@@ -182,11 +157,7 @@ impl MemoryRows for Store {
         let (tenant, prefix) = (Tenant::new(who, scope), key_prefix.to_owned());
         self.read(move |connection| {
             Box::pin(async move {
-                let rows = of_tenant!(RECENT, tenant)
-                    .bind(prefix)
-                    .bind(limit)
-                    .fetch_all(connection)
-                    .await?;
+                let rows = of_tenant!(RECENT, tenant).bind(prefix).bind(limit).fetch_all(connection).await?;
                 rows.iter().map(decode).collect()
             })
         })
@@ -195,32 +166,20 @@ impl MemoryRows for Store {
 
     async fn delete(&self, who: &Identity, scope: &str, key: &str) -> Result<(), Failure> {
         let (tenant, key) = (Tenant::new(who, scope), key.to_owned());
-        self.write(move |connection| {
-            Box::pin(async move { remove(connection, &tenant, &key).await })
-        })
-        .await
+        self.write(move |connection| Box::pin(async move { remove(connection, &tenant, &key).await })).await
     }
 }
 
 /// Removes the row under `key` with its words and its vector.
-async fn remove(
-    connection: &mut SqliteConnection,
-    tenant: &Tenant,
-    key: &str,
-) -> Result<(), Fault> {
-    const REMOVE: &str = "delete from memory as m where m.org = ?1 and m.usr = ?2 and m.scope = ?3 and m.key = ?4 returning id, shelf";
-    let removed = of_tenant!(REMOVE, tenant)
-        .bind(key.to_owned())
-        .fetch_optional(&mut *connection)
-        .await?;
+async fn remove(connection: &mut SqliteConnection, tenant: &Tenant, key: &str) -> Result<(), Fault> {
+    const REMOVE: &str =
+        "delete from memory as m where m.org = ?1 and m.usr = ?2 and m.scope = ?3 and m.key = ?4 returning id, shelf";
+    let removed = of_tenant!(REMOVE, tenant).bind(key.to_owned()).fetch_optional(&mut *connection).await?;
     let Some(removed) = removed else {
         return Ok(());
     };
     let (id, shelf): (i64, Option<i64>) = (removed.try_get(0)?, removed.try_get(1)?);
-    sqlx::query("delete from memory_words where rowid = ?1")
-        .bind(id)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query("delete from memory_words where rowid = ?1").bind(id).execute(&mut *connection).await?;
     if let Some(shelf) = shelf {
         sqlx::query("delete from memory_vectors where place = ?1 << 32 | ?2")
             .bind(shelf)
@@ -231,21 +190,13 @@ async fn remove(
     Ok(())
 }
 
-async fn insert(
-    connection: &mut SqliteConnection,
-    tenant: &Tenant,
-    row: MemoryRow,
-) -> Result<(), Fault> {
+async fn insert(connection: &mut SqliteConnection, tenant: &Tenant, row: MemoryRow) -> Result<(), Fault> {
     const INSERT: &str = "insert into memory (org, usr, scope, key, text, metadata, content, written, shelf) \
         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) returning id";
-    const INSERT_WORDS: &str =
-        "insert into memory_words (rowid, tenant, words) values (?1, ?2, ?3)";
-    const INSERT_VECTOR: &str =
-        "insert into memory_vectors (place, vector) values (?1 << 32 | ?2, ?3)";
+    const INSERT_WORDS: &str = "insert into memory_words (rowid, tenant, words) values (?1, ?2, ?3)";
+    const INSERT_VECTOR: &str = "insert into memory_vectors (place, vector) values (?1 << 32 | ?2, ?3)";
     let shelf = match &row.embedding {
-        Some((embedder, vector)) => {
-            Some(nearest::shelf_for(connection, tenant, embedder, vector).await?)
-        }
+        Some((embedder, vector)) => Some(nearest::shelf_for(connection, tenant, embedder, vector).await?),
         None => None,
     };
     let words = words::index_form(&row.item.text);
@@ -260,20 +211,10 @@ async fn insert(
         .await?
         .try_get(0)?;
     let token = words::tenant(&tenant.who, &tenant.scope);
-    sqlx::query(INSERT_WORDS)
-        .bind(id)
-        .bind(token)
-        .bind(words)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(INSERT_WORDS).bind(id).bind(token).bind(words).execute(&mut *connection).await?;
     if let (Some(shelf), Some((_, vector))) = (shelf, row.embedding) {
         let bytes = vector::to_bytes(&vector);
-        sqlx::query(INSERT_VECTOR)
-            .bind(shelf)
-            .bind(id)
-            .bind(bytes)
-            .execute(connection)
-            .await?;
+        sqlx::query(INSERT_VECTOR).bind(shelf).bind(id).bind(bytes).execute(connection).await?;
     }
     Ok(())
 }
@@ -309,40 +250,24 @@ async fn keyword(
         .bind(limit)
         .fetch_all(connection)
         .await?;
-    rows.iter()
-        .map(|row| Ok((decode(row)?, row.try_get::<f64, _>("score")? as f32)))
-        .collect()
+    rows.iter().map(|row| Ok((decode(row)?, row.try_get::<f64, _>("score")? as f32))).collect()
 }
 
 /// Reads a row of [`columns`].
 pub(super) fn decode(row: &SqliteRow) -> Result<MemoryRow, Fault> {
     let key: String = row.try_get("key")?;
     let damaged = |what: &str| {
-        Problem::new(
-            Code::C043,
-            format!("the {what} of the remembered text `{key}` is damaged"),
-        )
-        .help("write the text again, or restore a copy of the database")
+        Problem::new(Code::C043, format!("the {what} of the remembered text `{key}` is damaged"))
+            .help("write the text again, or restore a copy of the database")
     };
-    let metadata =
-        serde_json::from_str(row.try_get("metadata")?).map_err(|_| damaged("metadata"))?;
-    let content: [u8; 32] = row
-        .try_get::<&[u8], _>("content")?
-        .try_into()
-        .map_err(|_| damaged("digest"))?;
-    let embedding = match (
-        row.try_get("embedder")?,
-        row.try_get::<Option<&[u8]>, _>("vector")?,
-    ) {
+    let metadata = serde_json::from_str(row.try_get("metadata")?).map_err(|_| damaged("metadata"))?;
+    let content: [u8; 32] = row.try_get::<&[u8], _>("content")?.try_into().map_err(|_| damaged("digest"))?;
+    let embedding = match (row.try_get("embedder")?, row.try_get::<Option<&[u8]>, _>("vector")?) {
         (Some(embedder), Some(bytes)) => Some((embedder, vector::from_bytes(bytes))),
         _ => None,
     };
     Ok(MemoryRow {
-        item: MemoryItem {
-            text: row.try_get("text")?,
-            metadata,
-            key,
-        },
+        item: MemoryItem { text: row.try_get("text")?, metadata, key },
         content: Digest::from_bytes(content),
         embedding,
         written: natural(row.try_get("written")?),

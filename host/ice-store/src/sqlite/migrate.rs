@@ -8,10 +8,7 @@ use super::writer::in_transaction;
 use crate::fault::Fault;
 
 /// Name and SQL of every step, in order. Step n ends with `pragma user_version = n;`.
-pub const MIGRATIONS: &[(&str, &str)] = &[(
-    "0001_house.sql",
-    include_str!("../../migrations/sqlite/0001_house.sql"),
-)];
+pub const MIGRATIONS: &[(&str, &str)] = &[("0001_house.sql", include_str!("../../migrations/sqlite/0001_house.sql"))];
 
 /// "ice1" in ASCII: SQLite's `application_id` of our files.
 pub(super) const APPLICATION: i64 = 0x6963_6531;
@@ -26,9 +23,7 @@ pub(super) fn newest() -> u32 {
 pub(super) async fn apply(connection: &mut SqliteConnection) -> Result<(), Fault> {
     in_transaction(connection, |connection| {
         Box::pin(async move {
-            let version: u32 = sqlx::query_scalar("pragma user_version")
-                .fetch_one(&mut *connection)
-                .await?;
+            let version: u32 = sqlx::query_scalar("pragma user_version").fetch_one(&mut *connection).await?;
             for &(_, sql) in MIGRATIONS.iter().skip(version as usize) {
                 connection.execute(sqlx::raw_sql(sql)).await?;
             }
@@ -45,24 +40,15 @@ mod tests {
     #[test]
     fn every_file_of_the_folder_is_a_step_and_sets_its_number() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut files: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         files.sort();
         let names: Vec<&str> = MIGRATIONS.iter().map(|(name, _)| *name).collect();
         assert_eq!(files, names, "add the file to MIGRATIONS");
         for (index, (name, sql)) in MIGRATIONS.iter().enumerate() {
             let last = format!("pragma user_version = {};", index + 1);
-            assert!(
-                sql.trim_end().ends_with(&last),
-                "{name} must end with `{last}`"
-            );
+            assert!(sql.trim_end().ends_with(&last), "{name} must end with `{last}`");
         }
-        assert!(
-            MIGRATIONS[0]
-                .1
-                .contains(&format!("pragma application_id = {APPLICATION};"))
-        );
+        assert!(MIGRATIONS[0].1.contains(&format!("pragma application_id = {APPLICATION};")));
     }
 }

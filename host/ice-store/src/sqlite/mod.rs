@@ -58,68 +58,38 @@ struct Inner {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
-            .field("place", &self.inner.place)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("place", &self.inner.place).finish_non_exhaustive()
     }
 }
 
 impl Store {
-    pub(crate) async fn open(
-        address: Address,
-        clock: Arc<dyn Clock>,
-        options: Options,
-    ) -> Result<Self, Problem> {
+    pub(crate) async fn open(address: Address, clock: Arc<dyn Clock>, options: Options) -> Result<Self, Problem> {
         let path = match &address {
             Address::Memory => None,
             Address::File(path) => Some(address::prepare(path)?),
         };
-        let place = path.as_ref().map_or_else(
-            || "sqlite::memory:".to_owned(),
-            |path| path.display().to_string(),
-        );
+        let place = path.as_ref().map_or_else(|| "sqlite::memory:".to_owned(), |path| path.display().to_string());
         let lock_wait = options.lock_wait;
-        let connection = opening::writer(path.as_deref(), options)
-            .await
-            .map_err(|fault| fault.explain(&place).problem)?;
-        let readers = path
-            .as_deref()
-            .map(|path| opening::readers(path, lock_wait));
+        let connection =
+            opening::writer(path.as_deref(), options).await.map_err(|fault| fault.explain(&place).problem)?;
+        let readers = path.as_deref().map(|path| opening::readers(path, lock_wait));
         let orders = writer::start(connection, place.clone());
-        Ok(Self {
-            inner: Arc::new(Inner {
-                place,
-                path,
-                clock,
-                holder: Holder::current(),
-                orders,
-                readers,
-            }),
-        })
+        Ok(Self { inner: Arc::new(Inner { place, path, clock, holder: Holder::current(), orders, readers }) })
     }
 
     /// Number of the newest migration that was applied.
     pub async fn schema_version(&self) -> Result<u32, Problem> {
         let version = self.read(|connection| {
-            Box::pin(async move {
-                Ok(sqlx::query_scalar("pragma user_version")
-                    .fetch_one(connection)
-                    .await?)
-            })
+            Box::pin(async move { Ok(sqlx::query_scalar("pragma user_version").fetch_one(connection).await?) })
         });
         version.await.map_err(|failure| failure.problem)
     }
 
     /// Bytes the database takes on disk, with its write-ahead log; in memory, the bytes of its pages.
     pub async fn size(&self) -> Result<u64, Problem> {
-        const PAGES: &str =
-            "select page_count * page_size from pragma_page_count, pragma_page_size";
+        const PAGES: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
         let pages = self.read(|connection| {
-            Box::pin(async move {
-                Ok(sqlx::query_scalar::<_, i64>(PAGES)
-                    .fetch_one(connection)
-                    .await?)
-            })
+            Box::pin(async move { Ok(sqlx::query_scalar::<_, i64>(PAGES).fetch_one(connection).await?) })
         });
         let pages = natural(pages.await.map_err(|failure| failure.problem)?);
         let log = self.inner.path.as_ref().map(|path| {
@@ -156,8 +126,7 @@ impl Store {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
     {
-        self.on_writer(move |connection| Box::pin(writer::in_transaction(connection, work)))
-            .await
+        self.on_writer(move |connection| Box::pin(writer::in_transaction(connection, work))).await
     }
 
     /// Runs `work` on a connection that may only read.
@@ -189,11 +158,7 @@ impl Store {
                 let _unread = reply.send(work(connection).await);
             })
         });
-        self.inner
-            .orders
-            .send(Order::Run(errand))
-            .await
-            .map_err(|_| self.stopped())?;
+        self.inner.orders.send(Order::Run(errand)).await.map_err(|_| self.stopped())?;
         let outcome = answer.await.map_err(|_| self.stopped())?;
         outcome.map_err(|fault| fault.explain(&self.inner.place))
     }

@@ -36,11 +36,7 @@ pub(super) async fn shelf_for(
         return Ok(shelf);
     }
     let dimension = i64::try_from(vector.len()).expect("a vector in memory has fewer components");
-    let made = of_tenant!(MAKE, tenant)
-        .bind(embedder.to_owned())
-        .bind(dimension)
-        .execute(connection)
-        .await?;
+    let made = of_tenant!(MAKE, tenant).bind(embedder.to_owned()).bind(dimension).execute(connection).await?;
     Ok(made.last_insert_rowid())
 }
 
@@ -61,10 +57,7 @@ async fn find_shelf(
         .help("check the embedder's answer; another embedder can be set in `ice.toml`")
         .into());
     }
-    let found = of_tenant!(FIND, tenant)
-        .bind(embedder.to_owned())
-        .fetch_optional(connection)
-        .await?;
+    let found = of_tenant!(FIND, tenant).bind(embedder.to_owned()).fetch_optional(connection).await?;
     let Some(found) = found else { return Ok(None) };
     let dimension = natural(found.try_get(1)?);
     if dimension != vector.len() as u64 {
@@ -80,31 +73,12 @@ async fn find_shelf(
 }
 
 /// Best first; empty when nothing of this embedder is stored.
-pub(super) async fn search(
-    connection: &mut SqliteConnection,
-    wanted: Wanted,
-) -> Result<Vec<(MemoryRow, f32)>, Fault> {
-    let Some(shelf) =
-        find_shelf(connection, &wanted.tenant, &wanted.embedder, &wanted.vector).await?
-    else {
+pub(super) async fn search(connection: &mut SqliteConnection, wanted: Wanted) -> Result<Vec<(MemoryRow, f32)>, Fault> {
+    let Some(shelf) = find_shelf(connection, &wanted.tenant, &wanted.embedder, &wanted.vector).await? else {
         return Ok(Vec::new());
     };
-    let Wanted {
-        tenant,
-        vector,
-        filter,
-        limit,
-        ..
-    } = wanted;
-    let best = scan(
-        connection,
-        &tenant,
-        shelf,
-        Question::new(vector),
-        filter,
-        limit,
-    )
-    .await?;
+    let Wanted { tenant, vector, filter, limit, .. } = wanted;
+    let best = scan(connection, &tenant, shelf, Question::new(vector), filter, limit).await?;
     fetch(connection, &tenant, best).await
 }
 
@@ -118,8 +92,7 @@ async fn scan(
     limit: u32,
 ) -> Result<Vec<Ranked>, Fault> {
     // Without a filter the memory rows, whose texts are long, are not touched.
-    const ALL: &str =
-        "select place, vector from memory_vectors where place between ?1 << 32 and ?1 << 32 | ?2";
+    const ALL: &str = "select place, vector from memory_vectors where place between ?1 << 32 and ?1 << 32 | ?2";
     const SOME: &str = concat!(
         "select v.place, v.vector from memory_vectors v cross join memory m on m.id = v.place & 4294967295 \
          where v.place between ?7 << 32 and ?7 << 32 | ?8 and ",
@@ -128,10 +101,7 @@ async fn scan(
         filtered!()
     );
     let mut rows = if filter == MemoryFilter::default() {
-        sqlx::query(ALL)
-            .bind(shelf)
-            .bind(ROW_MASK)
-            .fetch(connection)
+        sqlx::query(ALL).bind(shelf).bind(ROW_MASK).fetch(connection)
     } else {
         of_tenant!(SOME, tenant)
             .bind(filter.category.clone())
@@ -144,10 +114,7 @@ async fn scan(
     let mut best = Best::new(limit as usize);
     while let Some(row) = rows.try_next().await? {
         let id = row.try_get::<i64, _>(0)? & ROW_MASK;
-        best.offer(Ranked {
-            score: question.similarity(row.try_get(1)?),
-            id,
-        });
+        best.offer(Ranked { score: question.similarity(row.try_get(1)?), id });
     }
     Ok(best.into_sorted())
 }
@@ -168,16 +135,10 @@ async fn fetch(
     );
     let ids: Vec<i64> = best.iter().map(|row| row.id).collect();
     let ids = serde_json::to_string(&ids).expect("numbers");
-    let rows = of_tenant!(FETCH, tenant)
-        .bind(ids)
-        .fetch_all(connection)
-        .await?;
+    let rows = of_tenant!(FETCH, tenant).bind(ids).fetch_all(connection).await?;
     let mut found: HashMap<i64, MemoryRow> = HashMap::with_capacity(rows.len());
     for row in &rows {
         found.insert(row.try_get("id")?, decode(row)?);
     }
-    Ok(best
-        .into_iter()
-        .filter_map(|ranked| Some((found.remove(&ranked.id)?, ranked.score)))
-        .collect())
+    Ok(best.into_iter().filter_map(|ranked| Some((found.remove(&ranked.id)?, ranked.score))).collect())
 }

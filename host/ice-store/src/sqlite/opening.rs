@@ -38,10 +38,7 @@ fn options(path: &Path, lock_wait: Duration) -> SqliteConnectOptions {
 }
 
 /// The connection that writes, with the newest schema under it.
-pub(super) async fn writer(
-    path: Option<&Path>,
-    settings: Options,
-) -> Result<SqliteConnection, Fault> {
+pub(super) async fn writer(path: Option<&Path>, settings: Options) -> Result<SqliteConnection, Fault> {
     let synchronous = match settings.durability {
         Durability::Process => SqliteSynchronous::Normal,
         Durability::Power => SqliteSynchronous::Full,
@@ -55,10 +52,7 @@ pub(super) async fn writer(
         .pragma("wal_autocheckpoint", LOG_PAGES)
         .pragma("journal_size_limit", LOG_BYTES_MAX);
     if let Some(bytes) = settings.bytes_max {
-        options = options.pragma(
-            "max_page_count",
-            (bytes / u64::from(PAGE_BYTES)).max(1).to_string(),
-        );
+        options = options.pragma("max_page_count", (bytes / u64::from(PAGE_BYTES)).max(1).to_string());
     }
     let mut connection = options.connect().await?;
     let version = patiently(&mut connection, path.is_some(), settings.lock_wait).await?;
@@ -87,17 +81,14 @@ async fn recognise(connection: &mut SqliteConnection) -> Result<u32, Fault> {
     // One statement sees one moment of the file, even while another process makes the first tables.
     const LOOK: &str = "select count(*), (select application_id from pragma_application_id), \
                         (select user_version from pragma_user_version) from sqlite_schema";
-    let (tables, application, version): (i64, i64, i64) =
-        sqlx::query_as(LOOK).fetch_one(connection).await?;
+    let (tables, application, version): (i64, i64, i64) = sqlx::query_as(LOOK).fetch_one(connection).await?;
     if tables == 0 {
         return Ok(0);
     }
     if application != migrate::APPLICATION {
-        return Err(
-            Problem::new(Code::C045, "the file is the database of another program")
-                .help("name another file: `ice` makes a new one where there is none")
-                .into(),
-        );
+        return Err(Problem::new(Code::C045, "the file is the database of another program")
+            .help("name another file: `ice` makes a new one where there is none")
+            .into());
     }
     let newest = migrate::newest();
     match u32::try_from(version) {
@@ -114,24 +105,16 @@ async fn recognise(connection: &mut SqliteConnection) -> Result<u32, Fault> {
 /// Switches the file to a write-ahead log; the file remembers it. Where the file system cannot do it, SQLite stays
 /// with its rollback journal: slower, and as safe.
 async fn write_ahead(connection: &mut SqliteConnection) -> Result<(), Fault> {
-    let mode: String = sqlx::query_scalar("pragma journal_mode")
-        .fetch_one(&mut *connection)
-        .await?;
+    let mode: String = sqlx::query_scalar("pragma journal_mode").fetch_one(&mut *connection).await?;
     if mode != "wal" {
-        sqlx::query("pragma journal_mode = wal")
-            .execute(connection)
-            .await?;
+        sqlx::query("pragma journal_mode = wal").execute(connection).await?;
     }
     Ok(())
 }
 
 /// Recognises the file and switches it to a log; tries again while the database is locked: SQLite does not wait by
 /// itself while another process changes the journal mode, which happens when several open a new file at once.
-async fn patiently(
-    connection: &mut SqliteConnection,
-    in_file: bool,
-    lock_wait: Duration,
-) -> Result<u32, Fault> {
+async fn patiently(connection: &mut SqliteConnection, in_file: bool, lock_wait: Duration) -> Result<u32, Fault> {
     const PAUSE: Duration = Duration::from_millis(5);
     const LOCKED: [i32; 3] = [5, 6, 15];
     let deadline = Instant::now() + lock_wait;

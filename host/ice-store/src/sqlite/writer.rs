@@ -19,12 +19,8 @@ const GROUP_MAX: usize = 512;
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// Work that replies to its caller by itself.
-pub(super) type Errand = Box<
-    dyn for<'c> FnOnce(
-            &'c mut SqliteConnection,
-        ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'c>>
-        + Send,
->;
+pub(super) type Errand =
+    Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'c>> + Send>;
 
 /// What the task is asked to do, in the order of asking.
 pub(super) enum Order {
@@ -43,11 +39,7 @@ pub(super) fn start(connection: SqliteConnection, place: String) -> mpsc::Sender
     orders
 }
 
-async fn serve(
-    mut connection: SqliteConnection,
-    place: String,
-    mut waiting: mpsc::Receiver<Order>,
-) {
+async fn serve(mut connection: SqliteConnection, place: String, mut waiting: mpsc::Receiver<Order>) {
     let mut closed = None;
     let mut next = waiting.recv().await;
     while let Some(order) = next.take() {
@@ -112,16 +104,9 @@ pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), Fault
 }
 
 /// Commits what [`begin`] began, or rolls it back when `outcome` or the commit is an error.
-pub(super) async fn finish<T>(
-    connection: &mut SqliteConnection,
-    outcome: Result<T, Fault>,
-) -> Result<T, Fault> {
+pub(super) async fn finish<T>(connection: &mut SqliteConnection, outcome: Result<T, Fault>) -> Result<T, Fault> {
     let outcome = match outcome {
-        Ok(value) => sqlx::query("commit")
-            .execute(&mut *connection)
-            .await
-            .map(|_| value)
-            .map_err(Fault::from),
+        Ok(value) => sqlx::query("commit").execute(&mut *connection).await.map(|_| value).map_err(Fault::from),
         Err(fault) => Err(fault),
     };
     if outcome.is_err() {

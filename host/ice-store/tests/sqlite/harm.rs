@@ -17,63 +17,30 @@ use super::{clock, id, note, open, tamper};
 async fn a_full_disk_is_a_problem_with_a_code_and_writing_goes_on_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ice.db");
-    let options = Options {
-        bytes_max: Some(1 << 20),
-        ..Options::default()
-    };
+    let options = Options { bytes_max: Some(1 << 20), ..Options::default() };
     let store = ice_store::open_path(&path, clock(), options).await.unwrap();
-    let lease = store
-        .create(&id("e"), "n", &anna(), &lines(1, 1), 10)
-        .await
-        .unwrap();
+    let lease = store.create(&id("e"), "n", &anna(), &lines(1, 1), 10).await.unwrap();
     let big = line(2, &"x".repeat(2 << 20));
-    let failure = store
-        .append(&lease, std::slice::from_ref(&big))
-        .await
-        .unwrap_err();
+    let failure = store.append(&lease, std::slice::from_ref(&big)).await.unwrap_err();
     assert_eq!(failure.problem.code, Code::C041, "{failure}");
-    assert!(
-        failure.problem.help.is_some()
-            && failure
-                .problem
-                .at
-                .unwrap()
-                .file
-                .unwrap()
-                .ends_with("ice.db")
-    );
+    assert!(failure.problem.help.is_some() && failure.problem.at.unwrap().file.unwrap().ends_with("ice.db"));
     let mut row = note("k", "text");
     row.item.text = "y".repeat(2 << 20);
-    let failure = MemoryRows::put(&store, &anna(), "notes", row)
-        .await
-        .unwrap_err();
+    let failure = MemoryRows::put(&store, &anna(), "notes", row).await.unwrap_err();
     assert_eq!(failure.problem.code, Code::C041);
     store.append(&lease, &lines(2, 2)).await.unwrap();
-    assert_eq!(
-        Events::read(&store, &id("e"), 0, 10).await.unwrap(),
-        lines(1, 2)
-    );
+    assert_eq!(Events::read(&store, &id("e"), 0, 10).await.unwrap(), lines(1, 2));
     assert_eq!(store.check().await, []);
 }
 
 #[tokio::test]
 async fn an_event_that_does_not_fit_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        bytes_max: Some(1 << 20),
-        ..Options::default()
-    };
-    let store = ice_store::open_path(&folder.path().join("ice.db"), clock(), options)
-        .await
-        .unwrap();
+    let options = Options { bytes_max: Some(1 << 20), ..Options::default() };
+    let store = ice_store::open_path(&folder.path().join("ice.db"), clock(), options).await.unwrap();
     let mut leases = Vec::new();
     for name in ["a", "big", "c"] {
-        leases.push(
-            store
-                .create(&id(name), "n", &anna(), &[], 10)
-                .await
-                .unwrap(),
-        );
+        leases.push(store.create(&id(name), "n", &anna(), &[], 10).await.unwrap());
     }
     let big = [line(1, &"x".repeat(2 << 20))];
     let small = lines(1, 1);
@@ -82,10 +49,7 @@ async fn an_event_that_does_not_fit_fails_alone() {
         store.append(&leases[1], &big),
         store.append(&leases[2], &small)
     );
-    assert_eq!(
-        (a.is_ok(), b.unwrap_err().problem.code, c.is_ok()),
-        (true, Code::C041, true)
-    );
+    assert_eq!((a.is_ok(), b.unwrap_err().problem.code, c.is_ok()), (true, Code::C041, true));
 }
 
 #[tokio::test]
@@ -95,70 +59,40 @@ async fn a_damaged_database_is_found_by_reading_and_by_checking() {
     let store = open(&path).await;
     let lease = store.create(&id("e"), "n", &anna(), &[], 10).await.unwrap();
     for part in 0..10 {
-        store
-            .append(&lease, &lines(part * 100 + 1, part * 100 + 100))
-            .await
-            .unwrap();
+        store.append(&lease, &lines(part * 100 + 1, part * 100 + 100)).await.unwrap();
     }
     store.close().await;
     // Everything behind the schema's pages becomes noise.
     let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     let length = file.metadata().unwrap().len();
     file.seek(SeekFrom::Start(length / 2)).unwrap();
-    file.write_all(&vec![0xA5; usize::try_from(length / 2).unwrap()])
-        .unwrap();
+    file.write_all(&vec![0xA5; usize::try_from(length / 2).unwrap()]).unwrap();
     drop(file);
     let store = open(&path).await;
     let found = store.check().await;
-    assert!(
-        !found.is_empty() && found.iter().all(|problem| problem.code == Code::C043),
-        "{found:?}"
-    );
-    assert_eq!(
-        Events::read(&store, &id("e"), 0, 5000)
-            .await
-            .unwrap_err()
-            .problem
-            .code,
-        Code::C043
-    );
+    assert!(!found.is_empty() && found.iter().all(|problem| problem.code == Code::C043), "{found:?}");
+    assert_eq!(Events::read(&store, &id("e"), 0, 5000).await.unwrap_err().problem.code, Code::C043);
 }
 
 #[tokio::test]
 async fn checking_finds_rows_that_do_not_belong_together() {
     const HARM: [(&str, &str); 5] = [
         ("delete from events where seq = 2", "are not 1 to 3"),
-        (
-            "pragma foreign_keys = off; delete from executions",
-            "points to nothing",
-        ),
+        ("pragma foreign_keys = off; delete from executions", "points to nothing"),
         ("delete from memory_words", "word index"),
         ("delete from memory_vectors", "lost its vector"),
-        (
-            "pragma foreign_keys = off; delete from memory",
-            "belongs to no text",
-        ),
+        ("pragma foreign_keys = off; delete from memory", "belongs to no text"),
     ];
     let folder = tempfile::tempdir().unwrap();
     for (number, (sql, sentence)) in HARM.into_iter().enumerate() {
         let path = folder.path().join(format!("{number}.db"));
         let store = open(&path).await;
-        store
-            .create(&id("e"), "n", &anna(), &lines(1, 3), 10)
-            .await
-            .unwrap();
-        MemoryRows::put(&store, &anna(), "notes", note("k", "text"))
-            .await
-            .unwrap();
+        store.create(&id("e"), "n", &anna(), &lines(1, 3), 10).await.unwrap();
+        MemoryRows::put(&store, &anna(), "notes", note("k", "text")).await.unwrap();
         assert_eq!(store.check().await, []);
         tamper(&path, sql).await;
         let found = store.check().await;
-        assert!(
-            found
-                .iter()
-                .any(|problem| problem.message.contains(sentence)),
-            "{sql}: {found:?}"
-        );
+        assert!(found.iter().any(|problem| problem.message.contains(sentence)), "{sql}: {found:?}");
     }
 }
 
@@ -166,26 +100,15 @@ async fn checking_finds_rows_that_do_not_belong_together() {
 async fn a_database_that_another_process_keeps_locked_is_a_problem_that_may_pass() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ice.db");
-    let options = Options {
-        lock_wait: Duration::from_millis(20),
-        ..Options::default()
-    };
+    let options = Options { lock_wait: Duration::from_millis(20), ..Options::default() };
     let store = ice_store::open_path(&path, clock(), options).await.unwrap();
     let lease = store.create(&id("e"), "n", &anna(), &[], 10).await.unwrap();
-    let mut other = SqliteConnectOptions::new()
-        .filename(&path)
-        .connect()
-        .await
-        .unwrap();
+    let mut other = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
     other.execute("begin immediate").await.unwrap();
     let failure = store.append(&lease, &lines(1, 1)).await.unwrap_err();
     assert_eq!(failure.problem.code, Code::X046);
     assert_eq!(failure.retry, Retry::Maybe);
-    assert_eq!(
-        Events::read(&store, &id("e"), 0, 1).await.unwrap(),
-        [],
-        "readers are not locked out"
-    );
+    assert_eq!(Events::read(&store, &id("e"), 0, 1).await.unwrap(), [], "readers are not locked out");
     other.execute("rollback").await.unwrap();
     store.append(&lease, &lines(1, 1)).await.unwrap();
 }

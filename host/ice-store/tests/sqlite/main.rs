@@ -24,16 +24,12 @@ fn id(name: &str) -> ExecutionId {
 }
 
 async fn open(path: &Path) -> Store {
-    ice_store::open_path(path, clock(), Options::default())
-        .await
-        .unwrap()
+    ice_store::open_path(path, clock(), Options::default()).await.unwrap()
 }
 
 /// Runs SQL on the file behind the store's back.
 async fn tamper(path: &Path, sql: &'static str) {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true);
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
     connection.execute(sqlx::raw_sql(sql)).await.unwrap();
     connection.close().await.unwrap();
@@ -41,11 +37,7 @@ async fn tamper(path: &Path, sql: &'static str) {
 
 fn note(key: &str, text: &str) -> MemoryRow {
     MemoryRow {
-        item: MemoryItem {
-            key: key.into(),
-            text: text.into(),
-            metadata: serde_json::json!({}),
-        },
+        item: MemoryItem { key: key.into(), text: text.into(), metadata: serde_json::json!({}) },
         content: Digest::of(text.as_bytes()),
         embedding: Some(("toy".into(), vec![1.0, 2.0])),
         written: 1,

@@ -42,22 +42,13 @@ impl Extract<'_> {
         if self.quotes.is_empty() {
             return NOT_THERE.to_owned();
         }
-        format!(
-            "Offline answer (no model is configured), quoted from your documents: {}",
-            self.sentences()
-        )
+        format!("Offline answer (no model is configured), quoted from your documents: {}", self.sentences())
     }
 
     /// For a caller whose schema has `answer` and `citations`. Ids are numbers where the passages have numbers.
     pub(super) fn json(&self) -> Value {
-        let id = |id: &str| {
-            id.parse::<u64>()
-                .map_or_else(|_| Value::from(id), Value::from)
-        };
-        let citations = self
-            .quotes
-            .iter()
-            .map(|quote| json!({"id": id(quote.passage), "quote": quote.text}));
+        let id = |id: &str| id.parse::<u64>().map_or_else(|_| Value::from(id), Value::from);
+        let citations = self.quotes.iter().map(|quote| json!({"id": id(quote.passage), "quote": quote.text}));
         json!({"answer": self.text(), "citations": citations.collect::<Vec<_>>()})
     }
 
@@ -72,41 +63,22 @@ impl Extract<'_> {
 
 /// Answers the newest question from the newest passages. `None` when no message has a question.
 pub(super) fn answer(messages: &[Message]) -> Option<Extract<'_>> {
-    let asked = || {
-        messages
-            .iter()
-            .rev()
-            .filter(|message| matches!(message.role, Role::User | Role::System))
-    };
-    let question =
-        asked().find_map(|message| lines(&message.content, "Question: ").last().copied())?;
-    let passages = asked()
-        .map(|message| passages(&message.content))
-        .find(|passages| !passages.is_empty());
+    let asked = || messages.iter().rev().filter(|message| matches!(message.role, Role::User | Role::System));
+    let question = asked().find_map(|message| lines(&message.content, "Question: ").last().copied())?;
+    let passages = asked().map(|message| passages(&message.content)).find(|passages| !passages.is_empty());
     let passages = passages.unwrap_or_default();
     let sentences: Vec<Quote<'_>> = (passages.iter())
-        .flat_map(|(id, text)| {
-            sentences(text)
-                .into_iter()
-                .map(|text| Quote { passage: id, text })
-        })
+        .flat_map(|(id, text)| sentences(text).into_iter().map(|text| Quote { passage: id, text }))
         .collect();
 
     let mut weights: BTreeMap<String, f64> = BTreeMap::new();
     if words::leans_on_earlier(question) || words::of(question).is_empty() {
         for line in asked().flat_map(|message| lines(&message.content, "Context: ")) {
-            weights.extend(
-                words::of(line)
-                    .into_iter()
-                    .map(|word| (word, WEIGHT_OF_CONTEXT)),
-            );
+            weights.extend(words::of(line).into_iter().map(|word| (word, WEIGHT_OF_CONTEXT)));
         }
     }
     weights.extend(words::of(question).into_iter().map(|word| (word, 1.0)));
-    Some(Extract {
-        quotes: best(&sentences, &weights),
-        had_passages: !passages.is_empty(),
-    })
+    Some(Extract { quotes: best(&sentences, &weights), had_passages: !passages.is_empty() })
 }
 
 /// What follows `start` on every line that begins with it, outside of passages.
@@ -115,18 +87,10 @@ fn lines<'a>(text: &'a str, start: &'static str) -> Vec<&'a str> {
     let mut rest = text;
     loop {
         let (outside, after) = match rest.find("<passage") {
-            Some(at) => (
-                &rest[..at],
-                rest[at..].split_once("</passage>").map(|(_, after)| after),
-            ),
+            Some(at) => (&rest[..at], rest[at..].split_once("</passage>").map(|(_, after)| after)),
             None => (rest, None),
         };
-        found.extend(
-            outside
-                .lines()
-                .filter_map(|line| line.trim_start().strip_prefix(start))
-                .map(str::trim),
-        );
+        found.extend(outside.lines().filter_map(|line| line.trim_start().strip_prefix(start)).map(str::trim));
         match after {
             Some(after) => rest = after,
             None => return found,
@@ -145,10 +109,7 @@ fn passages(text: &str) -> Vec<(&str, &str)> {
         let Some((body, after)) = after.split_once("</passage>") else {
             break;
         };
-        let id = attributes
-            .split_once("id=\"")
-            .and_then(|(_, rest)| rest.split_once('"'))
-            .map(|(id, _)| id);
+        let id = attributes.split_once("id=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(id, _)| id);
         found.push((id.unwrap_or("?"), body));
         rest = after;
     }
@@ -165,11 +126,7 @@ fn sentences(text: &str) -> Vec<&str> {
     for (at, c) in text.char_indices().filter(|(_, c)| !CLOSERS.contains(c)) {
         // Closing quotes and brackets belong to the sentence that they close.
         let after = &text[at + c.len_utf8()..];
-        let rest = if c == '\n' {
-            after
-        } else {
-            after.trim_start_matches(CLOSERS)
-        };
+        let rest = if c == '\n' { after } else { after.trim_start_matches(CLOSERS) };
         let end = text.len() - rest.len();
         let ends = match c {
             '.' | '!' | '?' => ends_sentence(&text[start..at], rest),
@@ -188,28 +145,17 @@ fn sentences(text: &str) -> Vec<&str> {
     }
     found.push(&text[start..]);
     let worth = |text: &&str| text.chars().any(char::is_alphanumeric);
-    found
-        .into_iter()
-        .map(|text| shorten(text.trim()))
-        .filter(worth)
-        .collect()
+    found.into_iter().map(|text| shorten(text.trim())).filter(worth).collect()
 }
 
 /// Whether a full stop ends a sentence: white space and no small letter follow, and no abbreviation stands before.
 fn ends_sentence(before: &str, rest: &str) -> bool {
-    const ABBREVIATIONS: &[&str] = &[
-        "e.g", "i.e", "etc", "mr", "mrs", "ms", "dr", "no", "vs", "fig", "approx", "inc", "st",
-    ];
-    let word = before
-        .rsplit(char::is_whitespace)
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches('(')
-        .to_ascii_lowercase();
-    let numbered = !word.is_empty()
-        && word.len() <= 3
-        && word.chars().all(|c| c.is_ascii_digit())
-        && before.trim() == word;
+    const ABBREVIATIONS: &[&str] =
+        &["e.g", "i.e", "etc", "mr", "mrs", "ms", "dr", "no", "vs", "fig", "approx", "inc", "st"];
+    let word =
+        before.rsplit(char::is_whitespace).next().unwrap_or_default().trim_start_matches('(').to_ascii_lowercase();
+    let numbered =
+        !word.is_empty() && word.len() <= 3 && word.chars().all(|c| c.is_ascii_digit()) && before.trim() == word;
     let next = rest.trim_start().chars().next();
     rest.starts_with(char::is_whitespace)
         && !numbered
@@ -223,9 +169,7 @@ fn begins_block(rest: &str) -> bool {
     let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
     line.is_empty()
         || line.starts_with(['#', '|', '>'])
-        || ["- ", "* ", "+ ", "• ", "```"]
-            .iter()
-            .any(|mark| line.starts_with(mark))
+        || ["- ", "* ", "+ ", "• ", "```"].iter().any(|mark| line.starts_with(mark))
         || (number.len() < line.len() && (number.starts_with(". ") || number.starts_with(") ")))
 }
 
@@ -233,21 +177,14 @@ fn shorten(text: &str) -> &str {
     if text.len() <= QUOTE_BYTES_MAX {
         return text;
     }
-    let end = (0..=QUOTE_BYTES_MAX)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or_default();
+    let end = (0..=QUOTE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     let text = &text[..end];
-    text.rfind(char::is_whitespace)
-        .map_or(text, |at| text[..at].trim_end())
+    text.rfind(char::is_whitespace).map_or(text, |at| text[..at].trim_end())
 }
 
 /// The best sentences, best first; among equals the earlier one.
 fn best<'a>(sentences: &[Quote<'a>], weights: &BTreeMap<String, f64>) -> Vec<Quote<'a>> {
-    let documents: Vec<Vec<String>> = sentences
-        .iter()
-        .map(|quote| words::of(quote.text))
-        .collect();
+    let documents: Vec<Vec<String>> = sentences.iter().map(|quote| words::of(quote.text)).collect();
     let count = documents.len() as f64;
     let mean = documents.iter().map(Vec::len).sum::<usize>() as f64 / count.max(1.0);
     let mut found: BTreeMap<&str, f64> = BTreeMap::new();
@@ -267,7 +204,8 @@ fn best<'a>(sentences: &[Quote<'a>], weights: &BTreeMap<String, f64>) -> Vec<Quo
         weights.iter().map(of_word).sum()
     };
     // What an earlier turn was about only decides among sentences that say something about this one, if any does.
-    let own = |document: &Vec<String>| document.iter().any(|word| weights.get(word).is_some_and(|weight| *weight >= 1.0));
+    let own =
+        |document: &Vec<String>| document.iter().any(|word| weights.get(word).is_some_and(|weight| *weight >= 1.0));
     let any_own = documents.iter().any(own);
     let mut ranked: Vec<(f64, usize)> = (documents.iter().zip(0..))
         .filter(|(document, _)| !any_own || own(document))
@@ -275,9 +213,7 @@ fn best<'a>(sentences: &[Quote<'a>], weights: &BTreeMap<String, f64>) -> Vec<Quo
         .filter(|(score, _)| *score > 0.0)
         .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let threshold = ranked
-        .first()
-        .map_or(0.0, |(score, _)| score * SHARE_OF_BEST);
+    let threshold = ranked.first().map_or(0.0, |(score, _)| score * SHARE_OF_BEST);
     let mut chosen: Vec<Quote<'a>> = Vec::new();
     for (score, at) in ranked {
         // Chunks overlap: the same sentence may stand in two passages.

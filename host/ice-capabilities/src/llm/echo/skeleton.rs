@@ -35,26 +35,17 @@ fn make(schema: &Value, root: &Value, depth: u32, left: &Cell<u32>) -> Value {
             return value.clone();
         }
     }
-    if let Some(first) = ["enum", "examples"]
-        .iter()
-        .find_map(|key| members.get(*key)?.as_array()?.first())
-    {
+    if let Some(first) = ["enum", "examples"].iter().find_map(|key| members.get(*key)?.as_array()?.first()) {
         return first.clone();
     }
-    if let Some(target) = members
-        .get("$ref")
-        .and_then(Value::as_str)
-        .and_then(|at| root.pointer(at.strip_prefix('#')?))
+    if let Some(target) = members.get("$ref").and_then(Value::as_str).and_then(|at| root.pointer(at.strip_prefix('#')?))
     {
         return deeper(target);
     }
     if let Some(Value::Array(parts)) = members.get("allOf") {
         return deeper(&merged(members, parts, root));
     }
-    if let Some(options) = ["anyOf", "oneOf"]
-        .iter()
-        .find_map(|key| members.get(*key)?.as_array())
-    {
+    if let Some(options) = ["anyOf", "oneOf"].iter().find_map(|key| members.get(*key)?.as_array()) {
         // An optional value is `anyOf` with null: null is the smaller one.
         let null = options.iter().find(|option| option["type"] == "null");
         return null.or(options.first()).map_or(Value::Null, deeper);
@@ -87,45 +78,19 @@ fn kind(members: &Map<String, Value>) -> &str {
     }
 }
 
-fn object(
-    members: &Map<String, Value>,
-    make: impl Fn(&Value) -> Value,
-    go_on: impl Fn() -> bool,
-) -> Value {
-    let required = members
-        .get("required")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+fn object(members: &Map<String, Value>, make: impl Fn(&Value) -> Value, go_on: impl Fn() -> bool) -> Value {
+    let required = members.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let properties = members.get("properties");
     let one = |name: &str| {
         let schema = properties.and_then(|properties| properties.get(name));
         (name.to_owned(), schema.map_or(Value::Null, &make))
     };
-    required
-        .iter()
-        .filter_map(Value::as_str)
-        .take_while(|_| go_on())
-        .map(one)
-        .collect::<Map<_, _>>()
-        .into()
+    required.iter().filter_map(Value::as_str).take_while(|_| go_on()).map(one).collect::<Map<_, _>>().into()
 }
 
-fn array(
-    members: &Map<String, Value>,
-    make: impl Fn(&Value) -> Value,
-    go_on: impl Fn() -> bool,
-) -> Value {
-    let count = members
-        .get("minItems")
-        .and_then(Value::as_u64)
-        .unwrap_or_default()
-        .min(COUNT_MAX);
-    let first = members
-        .get("prefixItems")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+fn array(members: &Map<String, Value>, make: impl Fn(&Value) -> Value, go_on: impl Fn() -> bool) -> Value {
+    let count = members.get("minItems").and_then(Value::as_u64).unwrap_or_default().min(COUNT_MAX);
+    let first = members.get("prefixItems").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let rest = members.get("items").unwrap_or(&Value::Null);
     (0..usize::try_from(count).unwrap_or_default())
         .take_while(|_| go_on())
@@ -143,41 +108,18 @@ fn string(members: &Map<String, Value>) -> String {
         Some("uuid") => "00000000-0000-0000-0000-000000000000",
         _ => "",
     };
-    let least = members
-        .get("minLength")
-        .and_then(Value::as_u64)
-        .unwrap_or_default()
-        .min(COUNT_MAX);
-    let missing = usize::try_from(least)
-        .unwrap_or_default()
-        .saturating_sub(fixed.chars().count());
+    let least = members.get("minLength").and_then(Value::as_u64).unwrap_or_default().min(COUNT_MAX);
+    let missing = usize::try_from(least).unwrap_or_default().saturating_sub(fixed.chars().count());
     format!("{fixed}{}", "x".repeat(missing))
 }
 
 fn integer(members: &Map<String, Value>) -> Value {
-    let at = |key: &str| {
-        members
-            .get(key)
-            .and_then(|value| value.as_i64().or_else(|| whole(value.as_f64()?.ceil())))
-    };
-    let low = at("minimum")
-        .into_iter()
-        .chain(at("exclusiveMinimum").and_then(|low| low.checked_add(1)))
-        .max();
-    let high = at("maximum")
-        .into_iter()
-        .chain(at("exclusiveMaximum").and_then(|high| high.checked_sub(1)))
-        .min();
+    let at = |key: &str| members.get(key).and_then(|value| value.as_i64().or_else(|| whole(value.as_f64()?.ceil())));
+    let low = at("minimum").into_iter().chain(at("exclusiveMinimum").and_then(|low| low.checked_add(1))).max();
+    let high = at("maximum").into_iter().chain(at("exclusiveMaximum").and_then(|high| high.checked_sub(1))).min();
     let value = 0.max(low.unwrap_or(i64::MIN)).min(high.unwrap_or(i64::MAX));
-    match members
-        .get("multipleOf")
-        .and_then(Value::as_i64)
-        .filter(|step| *step > 0)
-    {
-        Some(step) => value
-            .checked_add(step - 1)
-            .map_or(value, |up| up.div_euclid(step) * step)
-            .into(),
+    match members.get("multipleOf").and_then(Value::as_i64).filter(|step| *step > 0) {
+        Some(step) => value.checked_add(step - 1).map_or(value, |up| up.div_euclid(step) * step).into(),
         None => value.into(),
     }
 }
@@ -189,12 +131,8 @@ fn whole(number: f64) -> Option<i64> {
 
 fn number(members: &Map<String, Value>) -> Value {
     let at = |key: &str| members.get(key).and_then(Value::as_f64);
-    let low = at("minimum")
-        .or_else(|| at("exclusiveMinimum").map(|low| low + 1.0))
-        .unwrap_or(f64::MIN);
-    let high = at("maximum")
-        .or_else(|| at("exclusiveMaximum").map(|high| high - 1.0))
-        .unwrap_or(f64::MAX);
+    let low = at("minimum").or_else(|| at("exclusiveMinimum").map(|low| low + 1.0)).unwrap_or(f64::MIN);
+    let high = at("maximum").or_else(|| at("exclusiveMaximum").map(|high| high - 1.0)).unwrap_or(f64::MAX);
     let value = 0.0_f64.max(low).min(high);
     match (at("exclusiveMinimum"), at("exclusiveMaximum")) {
         // A step of 1 may jump over a narrow gap; its middle never does.
@@ -208,20 +146,14 @@ fn merged(members: &Map<String, Value>, parts: &[Value], root: &Value) -> Value 
     let mut whole = members.clone();
     whole.remove("allOf");
     for part in parts {
-        let target = part["$ref"]
-            .as_str()
-            .and_then(|at| root.pointer(at.strip_prefix('#')?));
+        let target = part["$ref"].as_str().and_then(|at| root.pointer(at.strip_prefix('#')?));
         let Some(part) = target.unwrap_or(part).as_object() else {
             continue;
         };
         for (key, value) in part {
             match (whole.get_mut(key), value) {
-                (Some(Value::Object(known)), Value::Object(more)) if key == "properties" => {
-                    known.extend(more.clone())
-                }
-                (Some(Value::Array(known)), Value::Array(more)) if key == "required" => {
-                    known.extend(more.clone())
-                }
+                (Some(Value::Object(known)), Value::Object(more)) if key == "properties" => known.extend(more.clone()),
+                (Some(Value::Array(known)), Value::Array(more)) if key == "required" => known.extend(more.clone()),
                 _ => drop(whole.insert(key.clone(), value.clone())),
             }
         }
@@ -270,17 +202,11 @@ mod tests {
     fn ends_for_endless_schemas() {
         let schema = json!({"$ref": "#"});
         assert_eq!(minimal(&schema), Value::Null);
-        let schema =
-            json!({"type": "object", "required": ["x"], "properties": {"x": {"$ref": "#"}}});
+        let schema = json!({"type": "object", "required": ["x"], "properties": {"x": {"$ref": "#"}}});
         assert!(minimal(&schema).is_object());
-        assert_eq!(
-            minimal(&json!({"type": "array", "minItems": u64::MAX}))
-                .as_array()
-                .unwrap()
-                .len(),
-            10_000
-        );
-        let twice = json!({"type": "object", "required": ["x", "y"], "properties": {"x": {"$ref": "#"}, "y": {"$ref": "#"}}});
+        assert_eq!(minimal(&json!({"type": "array", "minItems": u64::MAX})).as_array().unwrap().len(), 10_000);
+        let twice =
+            json!({"type": "object", "required": ["x", "y"], "properties": {"x": {"$ref": "#"}, "y": {"$ref": "#"}}});
         assert!(minimal(&twice).is_object());
         let nested = json!({"type": "array", "minItems": 10_000, "items": {"$ref": "#"}});
         assert!(minimal(&nested).to_string().len() < 200_000);

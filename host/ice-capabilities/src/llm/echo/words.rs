@@ -134,8 +134,7 @@ const STOP_WORDS: &[&str] = &[
 
 /// Words that stand for something said before.
 const STANDING_FOR: &[&str] = &[
-    "he", "her", "him", "his", "it", "its", "she", "that", "their", "them", "there", "these",
-    "they", "this", "those",
+    "he", "her", "him", "his", "it", "its", "she", "that", "their", "them", "there", "these", "they", "this", "those",
 ];
 
 /// The words that matter, in order, with repetitions.
@@ -149,9 +148,7 @@ pub(super) fn of(text: &str) -> Vec<String> {
 
 /// Whether the text leans on something said before.
 pub(super) fn leans_on_earlier(text: &str) -> bool {
-    plain(text)
-        .iter()
-        .any(|word| STANDING_FOR.contains(&word.as_str()))
+    plain(text).iter().any(|word| STANDING_FOR.contains(&word.as_str()))
 }
 
 fn plain(text: &str) -> Vec<String> {
@@ -234,31 +231,20 @@ mod tests {
             &["Office", "o\u{fb03}ce", "OFFICES"],
         ] {
             let stems: Vec<_> = family.iter().flat_map(|word| of(word)).collect();
-            assert!(
-                stems.windows(2).all(|pair| pair[0] == pair[1]),
-                "{family:?} → {stems:?}"
-            );
+            assert!(stems.windows(2).all(|pair| pair[0] == pair[1]), "{family:?} → {stems:?}");
         }
     }
 
     #[test]
     fn different_words_stay_apart() {
-        for (a, b) in [
-            ("class", "clash"),
-            ("price", "prize"),
-            ("war", "warranty"),
-            ("pass", "past"),
-        ] {
+        for (a, b) in [("class", "clash"), ("price", "prize"), ("war", "warranty"), ("pass", "past")] {
             assert_ne!(of(a), of(b));
         }
     }
 
     #[test]
     fn drops_stop_words_and_keeps_numbers() {
-        assert_eq!(
-            of("What is the A4 width of it, in 3 documents?"),
-            ["a4", "width", "3"]
-        );
+        assert_eq!(of("What is the A4 width of it, in 3 documents?"), ["a4", "width", "3"]);
         assert!(of("Who are you? It's me!").is_empty());
         assert!(leans_on_earlier("and how much is it?"));
         assert!(!leans_on_earlier("how much is the blue lamp?"));

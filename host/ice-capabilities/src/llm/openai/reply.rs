@@ -29,11 +29,7 @@ pub(super) struct WireCall {
 
 impl Reply {
     /// Checks that the answer is whole and gives the port's form. X075, X076, X077.
-    pub(super) fn complete(
-        self,
-        provider: &OpenAi,
-        names: &ToolNames,
-    ) -> Result<Completion, Failure> {
+    pub(super) fn complete(self, provider: &OpenAi, names: &ToolNames) -> Result<Completion, Failure> {
         let reason = self.finish_reason.unwrap_or_default();
         if self.refused || matches!(reason.as_str(), "content_filter" | "refusal") {
             return Err(failure::filtered(provider));
@@ -41,10 +37,7 @@ impl Reply {
         let mut tool_calls = Vec::new();
         for (position, call) in self.calls.into_iter().enumerate() {
             if call.name.is_empty() {
-                return Err(failure::no_answer(
-                    provider,
-                    "it holds a tool call without name",
-                ));
+                return Err(failure::no_answer(provider, "it holds a tool call without name"));
             }
             let arguments = match call.arguments.trim() {
                 "" => Value::Object(serde_json::Map::new()),
@@ -57,33 +50,16 @@ impl Reply {
                     Err(_) => Value::String(text.to_owned()),
                 },
             };
-            let id = if call.id.is_empty() {
-                format!("call_{position}")
-            } else {
-                call.id
-            };
-            tool_calls.push(ToolCall {
-                id,
-                name: names.name(&call.name).to_owned(),
-                arguments,
-            });
+            let id = if call.id.is_empty() { format!("call_{position}") } else { call.id };
+            tool_calls.push(ToolCall { id, name: names.name(&call.name).to_owned(), arguments });
         }
         let finish_reason = match reason.as_str() {
             "" if tool_calls.is_empty() => "stop".to_owned(),
             "" | "stop" | "function_call" if !tool_calls.is_empty() => "tool_calls".to_owned(),
             word => failure::word(word),
         };
-        let message = Message {
-            role: Role::Assistant,
-            content: self.content,
-            tool_calls,
-            answers: None,
-        };
-        Ok(Completion {
-            message,
-            finish_reason,
-            tokens: self.tokens,
-        })
+        let message = Message { role: Role::Assistant, content: self.content, tool_calls, answers: None };
+        Ok(Completion { message, finish_reason, tokens: self.tokens })
     }
 }
 
@@ -94,24 +70,14 @@ pub(super) fn read(provider: &OpenAi, body: &Value) -> Result<Reply, Failure> {
     }
     let choice = &body["choices"][0];
     let Some(message) = choice["message"].as_object() else {
-        return Err(failure::no_answer(
-            provider,
-            "it holds no `choices[0].message`",
-        ));
+        return Err(failure::no_answer(provider, "it holds no `choices[0].message`"));
     };
-    let calls = message
-        .get("tool_calls")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let calls = message.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     Ok(Reply {
         content: content(message.get("content")),
         calls: calls.iter().map(call).collect(),
         finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
-        refused: message
-            .get("refusal")
-            .and_then(Value::as_str)
-            .is_some_and(|text| !text.is_empty()),
+        refused: message.get("refusal").and_then(Value::as_str).is_some_and(|text| !text.is_empty()),
         tokens: tokens(&body["usage"]),
     })
 }
@@ -120,10 +86,7 @@ pub(super) fn read(provider: &OpenAi, body: &Value) -> Result<Reply, Failure> {
 pub(super) fn content(value: Option<&Value>) -> String {
     match value {
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts
-            .iter()
-            .filter_map(|part| part["text"].as_str())
-            .collect(),
+        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
     }
 }
@@ -138,12 +101,7 @@ pub(super) fn call(value: &Value) -> WireCall {
         // Some servers send the object itself.
         value => value.to_string(),
     };
-    WireCall {
-        index: value["index"].as_u64(),
-        id: text(&value["id"]),
-        name: text(&function["name"]),
-        arguments,
-    }
+    WireCall { index: value["index"].as_u64(), id: text(&value["id"]), name: text(&function["name"]), arguments }
 }
 
 /// The provider's count; `None` when there is none.
@@ -153,9 +111,7 @@ pub(super) fn tokens(usage: &Value) -> Option<Tokens> {
     let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
     Some(Tokens {
         input,
-        cached_input: cached
-            .or_else(|| usage["prompt_cache_hit_tokens"].as_u64())
-            .unwrap_or_default(),
+        cached_input: cached.or_else(|| usage["prompt_cache_hit_tokens"].as_u64()).unwrap_or_default(),
         output: count(["completion_tokens", "output_tokens"]).unwrap_or_default(),
     })
 }

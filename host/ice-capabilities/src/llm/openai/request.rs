@@ -33,32 +33,20 @@ pub(super) struct ToolNames(Vec<(String, String)>);
 impl ToolNames {
     pub(super) fn of(request: &LlmRequest) -> Self {
         let mut names: Vec<(String, String)> = Vec::new();
-        let called = request
-            .messages
-            .iter()
-            .flat_map(|message| &message.tool_calls)
-            .map(|call| &call.name);
+        let called = request.messages.iter().flat_map(|message| &message.tool_calls).map(|call| &call.name);
         for name in request.tools.iter().map(|tool| &tool.name).chain(called) {
             if names.iter().any(|(known, _)| known == name) {
                 continue;
             }
             let plain = |c: char| {
-                if c.is_ascii_alphanumeric() || c == '-' {
-                    c
-                } else {
-                    '_'
-                }
+                if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }
             };
             let base: String = name.chars().map(plain).take(NAME_BYTES_MAX).collect();
             let mut wire = base.clone();
             let mut count = 2;
             while wire.is_empty() || names.iter().any(|(_, taken)| *taken == wire) {
                 let end = format!("_{count}");
-                wire = base
-                    .chars()
-                    .take(NAME_BYTES_MAX - end.len())
-                    .collect::<String>()
-                    + &end;
+                wire = base.chars().take(NAME_BYTES_MAX - end.len()).collect::<String>() + &end;
                 count += 1;
             }
             names.push((name.clone(), wire));
@@ -67,18 +55,12 @@ impl ToolNames {
     }
 
     fn wire<'a>(&'a self, name: &'a str) -> &'a str {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map_or(name, |(_, wire)| wire)
+        self.0.iter().find(|(known, _)| known == name).map_or(name, |(_, wire)| wire)
     }
 
     /// A name that the model made up stays as it is: the caller says that there is no such tool.
     pub(super) fn name<'a>(&'a self, wire: &'a str) -> &'a str {
-        self.0
-            .iter()
-            .find(|(_, known)| known == wire)
-            .map_or(wire, |(name, _)| name)
+        self.0.iter().find(|(_, known)| known == wire).map_or(wire, |(name, _)| name)
     }
 }
 
@@ -91,18 +73,9 @@ pub(super) fn body(
     names: &ToolNames,
     stream: bool,
 ) -> Result<Value, Failure> {
-    if let Some(key) = request
-        .extra
-        .keys()
-        .find(|key| HOST_SETS.contains(&key.as_str()))
-    {
-        let problem = Problem::new(
-            Code::X078,
-            format!("the parameter `{key}` cannot be passed through"),
-        );
-        return Err(Failure::never(problem.help(
-            "set it where the request has a field for it, or leave it out",
-        )));
+    if let Some(key) = request.extra.keys().find(|key| HOST_SETS.contains(&key.as_str())) {
+        let problem = Problem::new(Code::X078, format!("the parameter `{key}` cannot be passed through"));
+        return Err(Failure::never(problem.help("set it where the request has a field for it, or leave it out")));
     }
     let mut body = request.extra.clone();
     let mut set = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));
@@ -110,24 +83,10 @@ pub(super) fn body(
     set("messages", messages(provider.structured, request, names));
     // OpenAI's newer models know only the longer word, servers of one's own often only the shorter.
     let long_word = provider.name == "openai" && !provider.own_server;
-    set(
-        if long_word {
-            "max_completion_tokens"
-        } else {
-            "max_tokens"
-        },
-        max_tokens.into(),
-    );
+    set(if long_word { "max_completion_tokens" } else { "max_tokens" }, max_tokens.into());
     if let Some(temperature) = request.temperature {
         // Through text, so that 0.7 is sent as 0.7 and not as the nearest double of the nearest float.
-        set(
-            "temperature",
-            temperature
-                .to_string()
-                .parse::<f64>()
-                .unwrap_or_default()
-                .into(),
-        );
+        set("temperature", temperature.to_string().parse::<f64>().unwrap_or_default().into());
     }
     if !request.tools.is_empty() {
         set("tools", tools(request, names));
@@ -135,10 +94,7 @@ pub(super) fn body(
     match (&request.output_schema, provider.structured) {
         (Some(schema), Structured::Schema) => {
             let format = json!({"name": "answer", "strict": is_strict(schema), "schema": schema});
-            set(
-                "response_format",
-                json!({"type": "json_schema", "json_schema": format}),
-            );
+            set("response_format", json!({"type": "json_schema", "json_schema": format}));
         }
         (Some(_), Structured::Object) => set("response_format", json!({"type": "json_object"})),
         _ => {}
@@ -163,26 +119,13 @@ fn tools(request: &LlmRequest, names: &ToolNames) -> Value {
 }
 
 fn messages(structured: Structured, request: &LlmRequest, names: &ToolNames) -> Value {
-    let mut messages: Vec<Value> = request
-        .messages
-        .iter()
-        .map(|it| message(it, names))
-        .collect();
-    let Some(schema) = request
-        .output_schema
-        .as_ref()
-        .filter(|_| structured != Structured::Schema)
-    else {
+    let mut messages: Vec<Value> = request.messages.iter().map(|it| message(it, names)).collect();
+    let Some(schema) = request.output_schema.as_ref().filter(|_| structured != Structured::Schema) else {
         return messages.into();
     };
-    let instruction =
-        format!("Answer with JSON only, without code fence, valid for this JSON Schema:\n{schema}");
+    let instruction = format!("Answer with JSON only, without code fence, valid for this JSON Schema:\n{schema}");
     // After the caller's own instructions, before the conversation.
-    let at = request
-        .messages
-        .iter()
-        .take_while(|message| message.role == Role::System)
-        .count();
+    let at = request.messages.iter().take_while(|message| message.role == Role::System).count();
     messages.insert(at, json!({"role": "system", "content": instruction}));
     messages.into()
 }
@@ -190,14 +133,7 @@ fn messages(structured: Structured, request: &LlmRequest, names: &ToolNames) -> 
 fn message(message: &Message, names: &ToolNames) -> Value {
     let mut wire = Map::from_iter([("role".to_owned(), json!(message.role))]);
     let silent = message.content.is_empty() && !message.tool_calls.is_empty();
-    wire.insert(
-        "content".into(),
-        if silent {
-            Value::Null
-        } else {
-            message.content.clone().into()
-        },
-    );
+    wire.insert("content".into(), if silent { Value::Null } else { message.content.clone().into() });
     if !message.tool_calls.is_empty() {
         let calls = message.tool_calls.iter().map(|call| {
             let arguments = match &call.arguments {
@@ -231,9 +167,8 @@ fn is_strict(schema: &Value) -> bool {
             let closed = match members.get("properties") {
                 Some(Value::Object(properties)) => {
                     let required = members.get("required").and_then(Value::as_array);
-                    let is_required = |name: &String| {
-                        required.is_some_and(|all| all.iter().any(|it| it == name.as_str()))
-                    };
+                    let is_required =
+                        |name: &String| required.is_some_and(|all| all.iter().any(|it| it == name.as_str()));
                     members.get("additionalProperties") == Some(&Value::Bool(false))
                         && properties.keys().all(is_required)
                 }
@@ -252,32 +187,17 @@ mod tests {
 
     #[test]
     fn gives_every_tool_a_name_that_the_format_allows_and_finds_it_again() {
-        let tool = |name: &str| ToolSpec {
-            name: name.into(),
-            description: String::new(),
-            input_schema: json!({}),
-        };
+        let tool = |name: &str| ToolSpec { name: name.into(), description: String::new(), input_schema: json!({}) };
         let long = "x".repeat(90);
         let request = LlmRequest {
-            tools: vec![
-                tool("kit.lookup"),
-                tool("kit_lookup"),
-                tool("kit/lookup"),
-                tool(&long),
-                tool("ü"),
-                tool(""),
-            ],
+            tools: vec![tool("kit.lookup"), tool("kit_lookup"), tool("kit/lookup"), tool(&long), tool("ü"), tool("")],
             ..LlmRequest::default()
         };
         let names = ToolNames::of(&request);
         for tool in &request.tools {
             let wire = names.wire(&tool.name);
             assert!((1..=64).contains(&wire.len()), "{wire}");
-            assert!(
-                wire.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'),
-                "{wire}"
-            );
+            assert!(wire.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'), "{wire}");
             assert_eq!(names.name(wire), tool.name);
         }
         assert_eq!(names.name("made_up"), "made_up");
@@ -290,11 +210,7 @@ mod tests {
         assert!(is_strict(&strict));
         assert!(is_strict(&json!({"type": "string"})));
         assert!(!is_strict(&json!({"type": "object"})));
-        assert!(!is_strict(
-            &json!({"type": "object", "properties": {"a": {}}, "additionalProperties": false})
-        ));
-        assert!(!is_strict(
-            &json!({"anyOf": [strict, {"type": "object", "properties": {}}]})
-        ));
+        assert!(!is_strict(&json!({"type": "object", "properties": {"a": {}}, "additionalProperties": false})));
+        assert!(!is_strict(&json!({"anyOf": [strict, {"type": "object", "properties": {}}]})));
     }
 }

@@ -13,23 +13,15 @@ use crate::llm::sse::Events;
 const CALLS_MAX: usize = 128;
 
 /// Reads to the end. X076 when the stream ends before the answer does.
-pub(super) async fn read(
-    provider: &OpenAi,
-    answer: &mut Answer,
-    deltas: DeltaSink<'_>,
-) -> Result<Reply, Failure> {
+pub(super) async fn read(provider: &OpenAi, answer: &mut Answer, deltas: DeltaSink<'_>) -> Result<Reply, Failure> {
     let mut events = Events::default();
     let mut reply = Reply::default();
     let mut done = false;
     while !done {
-        let piece = answer
-            .body
-            .next()
-            .await
-            .map_err(|failure| match failure.problem.code {
-                Code::X069 => failure::cut(provider, "by the end of the connection", Code::X076),
-                _ => failure,
-            })?;
+        let piece = answer.body.next().await.map_err(|failure| match failure.problem.code {
+            Code::X069 => failure::cut(provider, "by the end of the connection", Code::X076),
+            _ => failure,
+        })?;
         let ended = piece.is_none();
         let read = match piece {
             Some(bytes) => events.push(&bytes),
@@ -53,14 +45,9 @@ pub(super) async fn read(
     Ok(reply)
 }
 
-fn take(
-    provider: &OpenAi,
-    data: &str,
-    reply: &mut Reply,
-    deltas: DeltaSink<'_>,
-) -> Result<(), Failure> {
-    let chunk: Value = serde_json::from_str(data)
-        .map_err(|_| failure::no_answer(provider, "a piece of the stream is not JSON"))?;
+fn take(provider: &OpenAi, data: &str, reply: &mut Reply, deltas: DeltaSink<'_>) -> Result<(), Failure> {
+    let chunk: Value =
+        serde_json::from_str(data).map_err(|_| failure::no_answer(provider, "a piece of the stream is not JSON"))?;
     if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
         return Err(failure::in_answer(provider, error));
     }
@@ -75,20 +62,11 @@ fn take(
         deltas(&text);
         reply.content.push_str(&text);
     }
-    reply.refused |= delta["refusal"]
-        .as_str()
-        .is_some_and(|text| !text.is_empty());
-    for piece in delta["tool_calls"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-    {
+    reply.refused |= delta["refusal"].as_str().is_some_and(|text| !text.is_empty());
+    for piece in delta["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default() {
         grow(provider, &mut reply.calls, reply::call(piece))?;
     }
-    if let Some(reason) = choice["finish_reason"]
-        .as_str()
-        .filter(|reason| !reason.is_empty())
-    {
+    if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
         reply.finish_reason = Some(reason.to_owned());
     }
     Ok(())
@@ -98,10 +76,7 @@ fn take(
 fn grow(provider: &OpenAi, calls: &mut Vec<WireCall>, piece: WireCall) -> Result<(), Failure> {
     let known = match piece.index {
         Some(index) => calls.iter().position(|call| call.index == Some(index)),
-        None => calls
-            .len()
-            .checked_sub(1)
-            .filter(|last| piece.id.is_empty() || piece.id == calls[*last].id),
+        None => calls.len().checked_sub(1).filter(|last| piece.id.is_empty() || piece.id == calls[*last].id),
     };
     match known {
         Some(at) => {
@@ -117,10 +92,7 @@ fn grow(provider: &OpenAi, calls: &mut Vec<WireCall>, piece: WireCall) -> Result
         }
         None if calls.len() < CALLS_MAX => calls.push(piece),
         None => {
-            return Err(failure::no_answer(
-                provider,
-                "it holds more than 128 tool calls",
-            ));
+            return Err(failure::no_answer(provider, "it holds more than 128 tool calls"));
         }
     }
     Ok(())

@@ -49,7 +49,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         let folder = args.plugins.join(&guest.label);
         let target = args.manifests.join(format!("{}.json", guest.label));
         match export::export(&guest.path, &folder, &target).await {
-            Ok(written) => manifests.push(json!({ "plugin": guest.label, "component": guest.path, "manifest": target, "written": written })),
+            Ok(written) => manifests.push(
+                json!({ "plugin": guest.label, "component": guest.path, "manifest": target, "written": written }),
+            ),
             Err(more) => problems.extend(more),
         }
     }

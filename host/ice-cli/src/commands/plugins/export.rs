@@ -108,7 +108,7 @@ async fn manifest(component: &Path, source: &Path) -> Result<Manifest, Vec<Probl
             .collect(),
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    from_parts(&settings, &parts, Vec::new(), &print_date(now.try_into().unwrap_or_default()))
+    from_parts(&settings, &parts, Vec::new(), &print_date(now))
 }
 
 /// What the author wrote: `plugin.toml`, else `bundle.yaml`.

@@ -68,10 +68,15 @@ pub(crate) fn show(args: ShowArgs, config: &Config, output: &Output) -> Outcome 
     let nothing = Grant::default();
     output.either(
         || {
-            json!(requests.iter().map(|(name, asked)| {
-                let granted = config.grants.get(name).unwrap_or(&nothing).intersect(asked);
-                json!({ "name": name, "asks": asked, "may": granted })
-            }).collect::<Vec<_>>())
+            json!(
+                requests
+                    .iter()
+                    .map(|(name, asked)| {
+                        let granted = config.grants.get(name).unwrap_or(&nothing).intersect(asked);
+                        json!({ "name": name, "asks": asked, "may": granted })
+                    })
+                    .collect::<Vec<_>>()
+            )
         },
         || {
             let mut lines = Vec::new();
@@ -123,20 +128,25 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
         }
     }
     if output.json() {
-        output.value(&json!(changes.iter().map(|(name, _, after)| json!({ "name": name, "may": after })).collect::<Vec<_>>()));
+        output.value(&json!(
+            changes.iter().map(|(name, _, after)| json!({ "name": name, "may": after })).collect::<Vec<_>>()
+        ));
     }
     Ok(Exit::Done)
 }
 
 fn unknown_plugin(name: &str) -> Problem {
-    Problem::new(Code::R001, format!("no plugin `{name}` is installed and verified")).help("`ice plugins list` shows those that are")
+    Problem::new(Code::R001, format!("no plugin `{name}` is installed and verified"))
+        .help("`ice plugins list` shows those that are")
 }
 
 /// Writes the grants into the settings file, leaving everything else in it as it is.
 fn write(config: &Config, changes: &[(String, Grant, Grant)]) -> Result<(), Problem> {
     let place = config.file.display().to_string();
     let text = if config.file.exists() { files::read_text(&config.file)? } else { String::new() };
-    let refuse = |error: &dyn std::fmt::Display| Problem::new(Code::C004, format!("the settings cannot be changed: {error}")).file(place.clone());
+    let refuse = |error: &dyn std::fmt::Display| {
+        Problem::new(Code::C004, format!("the settings cannot be changed: {error}")).file(place.clone())
+    };
     let mut document: toml_edit::DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| refuse(&error))?;
     let grants = document.entry("grants").or_insert_with(|| {
         let mut table = toml_edit::Table::new();

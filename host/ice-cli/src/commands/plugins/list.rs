@@ -57,14 +57,23 @@ impl Row<'_> {
         match &self.verdict {
             Ok(verified) => {
                 let manifest = verified.value();
-                let signers: Vec<String> = verified.signers().iter().map(|signer| signer.hex()[..12].to_owned()).collect();
+                let signers: Vec<String> =
+                    verified.signers().iter().map(|signer| signer.hex()[..12].to_owned()).collect();
                 let offers: Vec<&str> = manifest.components.iter().map(|part| part.name.as_str()).collect();
                 vec![
-                    format!("{} {} ({}), signed by {}", self.name, self.version, manifest.kind.as_str(), signers.join(", ")),
+                    format!(
+                        "{} {} ({}), signed by {}",
+                        self.name,
+                        self.version,
+                        manifest.kind.as_str(),
+                        signers.join(", ")
+                    ),
                     format!("  {}", offers.join(", ")),
                 ]
             }
-            Err(problem) => vec![format!("{} {} REFUSED [{}] {}", self.name, self.version, problem.code, problem.message)],
+            Err(problem) => {
+                vec![format!("{} {} REFUSED [{}] {}", self.name, self.version, problem.code, problem.message)]
+            }
         }
     }
 }

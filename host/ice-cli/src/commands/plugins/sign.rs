@@ -61,8 +61,8 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     let mut problems = Vec::new();
     let mut signed = Vec::new();
     for path in &manifests {
-        let result = sign(path, &key, &label, &components, args.out.as_deref())
-            .and_then(|(manifest, envelope, blobs)| {
+        let result =
+            sign(path, &key, &label, &components, args.out.as_deref()).and_then(|(manifest, envelope, blobs)| {
                 let added = installed.plugins.add(&envelope, &blobs, &installed.trust, &options).map_err(one)?;
                 Ok((manifest, added))
             });
@@ -89,7 +89,11 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
 }
 
 fn at(problem: Problem, path: &Path) -> Problem {
-    if problem.at.as_ref().is_some_and(|place| place.file.is_some()) { problem } else { problem.file(path.display().to_string()) }
+    if problem.at.as_ref().is_some_and(|place| place.file.is_some()) {
+        problem
+    } else {
+        problem.file(path.display().to_string())
+    }
 }
 
 type Signed = (Manifest, Envelope, Vec<Vec<u8>>);
@@ -114,7 +118,8 @@ fn sign(
     let envelope = Envelope::sign(&manifest, key, label)?;
     if let Some(folder) = out {
         let name = manifest.name.replace('/', "-");
-        files::replace(&folder.join(format!("{name}-{}.envelope.json", manifest.version)), &envelope.to_bytes()).map_err(one)?;
+        files::replace(&folder.join(format!("{name}-{}.envelope.json", manifest.version)), &envelope.to_bytes())
+            .map_err(one)?;
     }
     Ok((manifest, envelope, blobs))
 }
@@ -132,7 +137,8 @@ fn all_manifests() -> Result<Vec<PathBuf>, Vec<Problem>> {
     found.sort();
     if found.is_empty() {
         return Err(vec![
-            Problem::new(Code::C002, "there is no manifest under `manifests`").help("build the plugins: `ice plugins build`"),
+            Problem::new(Code::C002, "there is no manifest under `manifests`")
+                .help("build the plugins: `ice plugins build`"),
         ]);
     }
     Ok(found)
@@ -146,7 +152,8 @@ fn components(paths: &[PathBuf]) -> Result<BTreeMap<Digest, PathBuf>, Problem> {
     while let Some(path) = pending.pop() {
         if path.is_dir() {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
-            pending.extend(entries.filter(|entry| entry.is_dir() || entry.extension().is_some_and(|end| end == "wasm")));
+            pending
+                .extend(entries.filter(|entry| entry.is_dir() || entry.extension().is_some_and(|end| end == "wasm")));
         } else if path.exists() {
             found.insert(Digest::of(&files::read(&path)?), path);
         }

@@ -24,7 +24,9 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     let layout = Layout(&config.home);
     let trust = Trust::open(&layout.trust()).map_err(one)?;
     let plugins = Store::open(&layout.plugins()).map_err(one)?;
-    let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| ice_core::manifest::qualified(asked) == name);
+    let wanted = |name: &str| {
+        args.names.is_empty() || args.names.iter().any(|asked| ice_core::manifest::qualified(asked) == name)
+    };
     let mut rows = Vec::new();
     for entry in plugins.list().map_err(one)?.into_iter().filter(|entry| wanted(&entry.name)) {
         let problem = plugins.check(&entry, &trust).err();
@@ -32,15 +34,21 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     }
     output.either(
         || {
-            json!(rows.iter().map(|(entry, problem)| json!({
-                "name": entry.name, "version": entry.version, "ok": problem.is_none(), "problem": problem,
-            })).collect::<Vec<_>>())
+            json!(
+                rows.iter()
+                    .map(|(entry, problem)| json!({
+                        "name": entry.name, "version": entry.version, "ok": problem.is_none(), "problem": problem,
+                    }))
+                    .collect::<Vec<_>>()
+            )
         },
         || {
             rows.iter()
                 .map(|(entry, problem)| match problem {
                     None => format!("ok      {} {}", entry.name, entry.version),
-                    Some(problem) => format!("BROKEN  {} {}  [{}] {}", entry.name, entry.version, problem.code, problem.message),
+                    Some(problem) => {
+                        format!("BROKEN  {} {}  [{}] {}", entry.name, entry.version, problem.code, problem.message)
+                    }
                 })
                 .collect()
         },

@@ -97,11 +97,7 @@ fn task(agent: &Agent, cx: &NodeRun<'_>) -> Result<String, Failure> {
 }
 
 fn spec(tool: &Callable) -> ToolSpec {
-    ToolSpec {
-        name: tool.name.clone(),
-        description: tool.description.clone(),
-        input_schema: tool.input_schema.clone(),
-    }
+    ToolSpec { name: tool.name.clone(), description: tool.description.clone(), input_schema: tool.input_schema.clone() }
 }
 
 async fn permit<'a>(cx: &NodeRun<'a>) -> Result<SemaphorePermit<'a>, Failure> {

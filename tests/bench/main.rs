@@ -1,0 +1,43 @@
+//! Measures this house in one run beside the floor and the peers, and prints Markdown. Run by `make bench`.
+//!
+//! Reading order: this file; `figures.rs` collects and renders; `graphs.rs` measures the engine, `calls.rs` calls of
+//! a component, `starts.rs` whole processes; `ports.rs` is the outside they need. What is measured by other programs
+//! (bare wasmtime, the store, peers) comes as files from `tests/bench/run`. Judges nothing and fails on no number.
+
+mod calls;
+mod figures;
+mod graphs;
+mod ports;
+mod starts;
+
+use std::io::{Error, Write};
+use std::path::{Path, PathBuf};
+
+use figures::Figures;
+
+fn main() -> Result<(), Error> {
+    let Some(folder) = std::env::var_os("ICE_BENCH_DIR").map(PathBuf::from) else {
+        return Err(Error::other("`ICE_BENCH_DIR` is not set: run `make bench`, which prepares it"));
+    };
+    let mut figures = Figures::default();
+    let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    tokio.block_on(async {
+        graphs::measure(&mut figures, &folder).await;
+        calls::measure(&mut figures).await;
+    });
+    // Guests' threads must not run beside the processes that are timed next.
+    drop(tokio);
+    starts::measure(&mut figures, &folder)?;
+    for name in ["floor.tsv", "peers.tsv"] {
+        figures.read(&text(&folder, name)?);
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", text(&folder, "about.md")?)?;
+    writeln!(out, "{}", figures.render())?;
+    writeln!(out, "{}", figures::store(&text(&folder, "store.txt")?))
+}
+
+fn text(folder: &Path, name: &str) -> Result<String, Error> {
+    let path = folder.join(name);
+    std::fs::read_to_string(&path).map_err(|error| Error::other(format!("cannot read `{}`: {error}", path.display())))
+}
