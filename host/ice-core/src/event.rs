@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::budget::{Receipt, Usage};
+use crate::budget::{Budget, Receipt, Usage};
 use crate::grant::Capability;
 use crate::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use crate::problem::Problem;
@@ -87,6 +87,9 @@ pub enum Fact {
         /// The execution and node that started this one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<(ExecutionId, NodePath)>,
+        /// What it may spend: the blueprint's budget, tightened by whoever started it.
+        #[serde(default, skip_serializing_if = "is_unlimited")]
+        budget: Budget,
     },
     /// A process took the execution over after another one left it.
     ExecutionResumed,
@@ -169,6 +172,10 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "is_no_usage")]
         usage: Usage,
     },
+}
+
+fn is_unlimited(budget: &Budget) -> bool {
+    *budget == Budget::default()
 }
 
 fn is_no_usage(usage: &Usage) -> bool {

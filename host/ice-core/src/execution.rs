@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::budget::Usage;
+use crate::budget::{Budget, Usage};
 use crate::event::{Event, Fact, FinalStatus, SkipReason};
 use crate::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use crate::problem::Problem;
@@ -154,6 +154,8 @@ pub struct Execution {
     /// The execution and node that started this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<(ExecutionId, NodePath)>,
+    /// What it may spend.
+    pub budget: Budget,
     /// Where it stands.
     pub status: Status,
     /// The rendered outputs; null until it ended.
@@ -188,7 +190,7 @@ pub fn replay(events: &[Event]) -> Option<Execution> {
 }
 
 fn started(first: &Event) -> Option<Execution> {
-    let Fact::ExecutionStarted { blueprint, name, inputs, identity, components, parent } = &first.fact else {
+    let Fact::ExecutionStarted { blueprint, name, inputs, identity, components, parent, budget } = &first.fact else {
         return None;
     };
     Some(Execution {
@@ -198,6 +200,7 @@ fn started(first: &Event) -> Option<Execution> {
         identity: identity.clone(),
         components: components.clone(),
         parent: parent.clone(),
+        budget: *budget,
         status: Status::Running,
         outputs: Value::Null,
         problem: None,
@@ -303,6 +306,7 @@ mod tests {
             identity: Identity::local(),
             components: BTreeMap::new(),
             parent: None,
+            budget: Budget::default(),
         };
         event(1, 1_000, "", 0, fact)
     }

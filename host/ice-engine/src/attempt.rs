@@ -3,10 +3,11 @@
 //! What the node does is in `nodes/`; whether there is another attempt is the scheduler's.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
+use futures_util::future::BoxFuture;
 use ice_core::budget::Receipt;
 use ice_core::catalog::Effects;
 use ice_core::event::Fact;
@@ -23,6 +24,9 @@ use crate::stop::Token;
 
 /// What a guest that was told to stop gets to stop by itself, so that its receipt is known; then it is dropped.
 const GRACE_MS: u64 = 100;
+
+/// What a node does, under way.
+type Execute<'a> = BoxFuture<'a, Result<Done, Failure>>;
 
 /// How an attempt ended.
 pub(crate) enum Ended {
@@ -72,10 +76,9 @@ async fn admitted(cx: &NodeRun<'_>) -> Ended {
     let _permit = if cx.node.node.is_leaf() {
         match run.permits.try_acquire() {
             Ok(permit) => Some(permit),
-            Err(_) => tokio::select! {
-                biased;
-                permit = run.permits.acquire() => Some(permit.expect("never closed")),
-                why = cx.stop.tripped() => return Failure::never(why.clone()).into(),
+            Err(_) => match Box::pin(cx.permit()).await {
+                Ok(permit) => Some(permit),
+                Err(failure) => return failure.into(),
             },
         }
     } else {
@@ -107,7 +110,7 @@ async fn begin(cx: &NodeRun<'_>) -> Result<(), Failure> {
         false => String::new(),
     };
     let seq = run.push(&cx.path, cx.attempt, Fact::NodeStarted { kind: cx.node.kind.to_owned(), idempotency_key });
-    if effectful { run.journal.durable(seq).await } else { Ok(()) }
+    if effectful { Box::pin(run.journal.durable(seq)).await } else { Ok(()) }
 }
 
 /// Runs the node under its time limit and its stop token.
@@ -118,6 +121,12 @@ async fn supervised(cx: &NodeRun<'_>) -> Result<Done, Failure> {
     if let Poll::Ready(done) = first {
         return explained(cx, done);
     }
+    // Boxed, so that the attempt of a node that never waits stays small.
+    Box::pin(limited(cx, execute)).await
+}
+
+/// Waits for the node, its time limit and its stop token.
+async fn limited(cx: &NodeRun<'_>, mut execute: Pin<&mut Execute<'_>>) -> Result<Done, Failure> {
     let clock = cx.frame.run.clock();
     let limit = async {
         match cx.node.timeout_ms {
@@ -179,7 +188,7 @@ async fn finish(cx: &NodeRun<'_>, done: Done) -> Result<(), Ended> {
     let fact = Fact::NodeFinished { output: Value::clone(&output), cached, receipt, usage };
     let seq = run.push(&cx.path, cx.attempt, fact);
     if cx.is_effectful() {
-        run.journal.durable(seq).await?;
+        Box::pin(run.journal.durable(seq)).await?;
     }
     cx.frame.set_output(cx.index, output);
     Ok(())

@@ -11,6 +11,7 @@ use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
 use ice_core::template::{Datum, Lookup, Template, TemplateError, datum};
 use serde_json::{Map, Value, json};
+use tokio::sync::SemaphorePermit;
 
 use crate::calls::Site;
 use crate::driver::{GraphEnd, run_graph};
@@ -214,6 +215,15 @@ impl<'a> NodeRun<'a> {
 
     pub(crate) fn run(&self) -> &'a Arc<Run> {
         self.frame.run
+    }
+
+    /// Waits for one of the execution's permits; fails when the node is stopped first.
+    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'a>, Failure> {
+        tokio::select! {
+            biased;
+            permit = self.frame.run.permits.acquire() => Ok(permit.expect("never closed")),
+            why = self.stop.tripped() => Err(Failure::never(why.clone())),
+        }
     }
 
     pub(crate) fn site(&self) -> Site {

@@ -1,6 +1,6 @@
 //! Starts, resumes and cancels executions. One task per execution; everything inside it is in `driver.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -74,6 +74,9 @@ struct Launch {
     inside: Inside,
 }
 
+/// Digests of stored blueprints that are remembered; beyond it they are simply stored again.
+const KEPT_MAX: usize = 10_000;
+
 /// Events read from the store at once.
 const PAGE: u32 = 1_000;
 
@@ -87,6 +90,7 @@ impl Engine {
             cache: Cache::default(),
             shapes: Shapes::default(),
             live: Mutex::new(HashMap::new()),
+            kept: Mutex::new(HashSet::new()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -118,8 +122,7 @@ impl Engine {
         preflight::check(&self.shared.ports, &plan, &inputs, &budget).map_err(|problem| vec![problem])?;
         let one = |failure: Failure| vec![failure.problem];
         let ports = &self.shared.ports;
-        let kept = ports.documents.put("blueprint", &plan.document).await.map_err(one)?;
-        debug_assert_eq!(kept, plan.digest, "both are the digest of the canonical document");
+        self.keep_document(&plan).await.map_err(one)?;
         let fact = Fact::ExecutionStarted {
             blueprint: plan.digest,
             name: plan.name.clone(),
@@ -127,6 +130,7 @@ impl Engine {
             identity: identity.clone(),
             components: plan.components.clone(),
             parent,
+            budget,
         };
         let first = Event { seq: 1, at: ports.clock.now_ms(), path: NodePath::root(), attempt: 0, fact };
         let first = [first];
@@ -134,6 +138,22 @@ impl Engine {
         let lease = ports.events.create(&id, &plan.name, &identity, &first, lease_ms).await.map_err(one)?;
         let view = replay(&first).expect("it begins with its start");
         Ok(self.launch(Launch { plan, view, past: None, lease, budget, inside }))
+    }
+
+    /// Stores the blueprint, once in the life of this engine: the store hashes what it is given, and documents are
+    /// large.
+    async fn keep_document(&self, plan: &Plan) -> Result<(), Failure> {
+        let kept = || self.shared.kept.lock().expect("no panic while listing");
+        if kept().contains(&plan.digest) {
+            return Ok(());
+        }
+        self.shared.ports.documents.put("blueprint", &plan.document).await?;
+        let mut kept = kept();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(plan.digest);
+        Ok(())
     }
 
     /// Goes on with an execution that another process left: replays its events and runs what is not done. One that
@@ -168,7 +188,7 @@ impl Engine {
             }
         };
         let past = Some(History::of(&list));
-        let budget = plan.budget;
+        let budget = tighter(plan.budget, view.budget);
         Ok(self.launch(Launch { plan: Arc::new(plan), view, past, lease, budget, inside }))
     }
 

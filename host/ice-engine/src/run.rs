@@ -2,7 +2,7 @@
 //!
 //! No decisions here: order belongs to the scheduler, one attempt to `attempt.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) shapes: Shapes,
     /// Executions this process runs now.
     pub(crate) live: Mutex<HashMap<ExecutionId, Arc<Control>>>,
+    /// Blueprints this engine has stored.
+    pub(crate) kept: Mutex<HashSet<Digest>>,
 }
 
 impl Shared {

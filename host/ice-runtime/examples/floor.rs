@@ -68,7 +68,7 @@ fn measure(row: &str, config: &Config, bytes: &[u8]) -> wasmtime::Result<()> {
         let guest = Guest { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
         let mut store = Store::new(&engine, guest);
         let kit = pre.instantiate(&mut store)?;
-        let answer = kit.ice_plugin_tools().call_call(&mut store, TOOL, INPUT, &context)?;
+        let answer = kit.ice_plugin_tools().call_call(&mut store, TOOL, &INPUT.to_owned(), &context)?;
         drop(store);
         let took = began.elapsed();
         answer.map_err(|error| wasmtime::Error::msg(format!("the tool refused: {error:?}")))?;

@@ -107,6 +107,18 @@ async fn a_caller_can_tighten_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tightened_budget_is_on_record_for_whoever_goes_on() {
+    let world = World::new(Script::new());
+    let plan = world.engine.plan(&parse(&asks("{tokens: 1000}", "m"), "x").unwrap()).await.unwrap();
+    let mut start = StartExecution::new(Arc::new(plan), json!({}));
+    start.budget.tokens = Some(500);
+    let handle = world.engine.start(start).await.unwrap();
+    handle.finish().await;
+    let view = replay(&world.outside.store.events_of(&handle.id)).unwrap();
+    assert_eq!(view.budget.tokens, Some(500));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_failed_is_not_charged_and_frees_its_reservation() {
     let llm = Answers::echo().then_fail(broken());
     let world = World::with_model(Script::new().tool("say", Effects::None, Ok), llm);

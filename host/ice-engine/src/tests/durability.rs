@@ -1,6 +1,6 @@
 //! Stop after every event, replay, go on: nothing finished runs again, and the end is the same.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use ice_core::id::Digest;
 use ice_core::ports::{LlmRequest, Message, Role, Scope, ToolCall};
 
 use super::*;
+use crate::testing::check_events;
 
 /// One blueprint with every kind of node in it, most of them effectful.
 const EVERYTHING: &str = "
@@ -178,25 +179,6 @@ fn finished(outside: &Outside) -> Vec<(ExecutionId, NodePath, u32)> {
     outside.store.ids().into_iter().flat_map(of).collect()
 }
 
-fn check_list(events: &[Event]) {
-    let mut finals: HashMap<&NodePath, usize> = HashMap::new();
-    let mut answers = HashSet::new();
-    for (position, event) in events.iter().enumerate() {
-        assert_eq!(event.seq, u64::try_from(position).unwrap() + 1);
-        if matches!(event.fact, Fact::NodeFinished { .. } | Fact::NodeFailed { .. } | Fact::NodeSkipped { .. }) {
-            *finals.entry(&event.path).or_default() += 1;
-        }
-        if let Fact::CapabilityUsed(used) = &event.fact {
-            let first = answers.insert((&event.path, event.attempt, used.ordinal));
-            assert!(first, "answer {} at {} was paid twice", used.ordinal, event.path);
-        }
-    }
-    for (path, node) in &replay(events).unwrap().nodes {
-        assert!(node.state.is_final(), "{path} has no end");
-        assert_eq!(finals[path], 1, "{path} has several ends");
-    }
-}
-
 /// Runs everything, cut after `cut` events, and goes on in a second process. The second is `None` when nothing was
 /// cut off.
 fn disturbed(cut: usize, group: usize) -> (Outside, Ending) {
@@ -231,7 +213,7 @@ fn disturbed(cut: usize, group: usize) -> (Outside, Ending) {
         assert_eq!(after.get(&step), before.1.get(&step), "{step:?} had finished and ran again");
     }
     for id in outside.store.ids() {
-        check_list(&outside.store.events_of(&id));
+        check_events(&outside.store.events_of(&id));
     }
     (outside, ending)
 }
@@ -242,7 +224,7 @@ fn undisturbed() -> (usize, Ending) {
         let engine = outside.engine(NOW, 1);
         let handle = start(&engine, EVERYTHING, json!({ "who": "bob" })).await;
         let ending = tokio::time::timeout(Duration::from_secs(3_600), handle.finish()).await.unwrap();
-        outside.store.ids().iter().for_each(|id| check_list(&outside.store.events_of(id)));
+        outside.store.ids().iter().for_each(|id| check_events(&outside.store.events_of(id)));
         (outside.store.ids().iter().map(|id| outside.store.events_of(id).len()).sum(), ending)
     })
 }
@@ -319,7 +301,7 @@ async fn of_two_processes_one_goes_on_and_the_other_appends_nothing() {
     assert_eq!((lost.status, lost.problem.unwrap().code), (FinalStatus::Failed, Code::X008));
     assert_eq!(taken.finish().await.status, FinalStatus::Completed);
     let events = outside.store.events_of(&handle.id);
-    check_list(&events);
+    check_events(&events);
     assert_eq!(events.iter().filter(|event| matches!(event.fact, Fact::NodeFinished { .. })).count(), 1);
 }
 

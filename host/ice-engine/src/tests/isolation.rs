@@ -49,6 +49,19 @@ async fn fifty_executions_at_once_never_see_each_others_inputs() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn executions_on_many_threads_come_to_their_ends() {
+    let world = World::new(script());
+    let run = |n: usize| {
+        let world = &world;
+        async move { world.run(BLUEPRINT, json!({ "who": format!("person {n}") })).await }
+    };
+    for ran in join_all((0..20).map(run)).await {
+        assert_eq!(ran.ending.status, FinalStatus::Completed);
+        crate::testing::check_events(&ran.events);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_same_blueprint_twice_gives_the_same_output_under_different_ids() {
     let world = World::new(script());

@@ -13,7 +13,6 @@ use ice_core::ports::{Failure, LlmReply, LlmRequest, MemoryItem, Message, Role, 
 use ice_core::problem::{Code, Problem};
 use ice_core::template::Template;
 use serde_json::{Value, json};
-use tokio::sync::SemaphorePermit;
 
 use super::{Agent, AgentMemory};
 use crate::calls::{self, Site};
@@ -100,14 +99,6 @@ fn spec(tool: &Callable) -> ToolSpec {
     ToolSpec { name: tool.name.clone(), description: tool.description.clone(), input_schema: tool.input_schema.clone() }
 }
 
-async fn permit<'a>(cx: &NodeRun<'a>) -> Result<SemaphorePermit<'a>, Failure> {
-    tokio::select! {
-        biased;
-        permit = cx.run().permits.acquire() => Ok(permit.expect("never closed")),
-        why = cx.stop.tripped() => Err(Failure::never(why.clone())),
-    }
-}
-
 /// Asks the model as a child node.
 async fn question(
     cx: &NodeRun<'_>,
@@ -132,7 +123,7 @@ async fn question(
             run.commit(&site.path, site.attempt, started).await?;
         }
     }
-    let _permit = permit(cx).await?;
+    let _permit = cx.permit().await?;
     match ask::ask(cx, request, 0, &site, config).await {
         Ok(reply) => {
             let output = serde_json::to_value(&reply).expect("a reply is JSON");
@@ -172,7 +163,7 @@ async fn tool(
     let segment = if *times == 0 { call.name.clone() } else { format!("{}[{times}]", call.name) };
     *times += 1;
     let site = Site { path: step.path.join(&segment), attempt: 1, stop: Arc::clone(&step.stop) };
-    let permit = permit(cx).await?;
+    let permit = cx.permit().await?;
     let (result, usage) = calls::tool_as_node(cx.run(), site, &call.name, call.arguments.clone()).await;
     drop(permit);
     cx.spend(&usage);
