@@ -14,12 +14,6 @@ fn completion(content: &str) -> Reply {
     (200, "application/json", body.to_string())
 }
 
-fn home_with_a_model() -> Home {
-    let home = Home::new();
-    home.set("llm", "model = \"openai/gpt-4o-mini\"");
-    home
-}
-
 fn ask(home: &Home, server: &Server, more: &[&str]) -> crate::home::Ran {
     let mut command = home.ice();
     command.env("OPENAI_API_KEY", "sk-test-0123456789abcdef").env("OPENAI_BASE_URL", format!("{}/v1", server.url()));
@@ -42,7 +36,7 @@ fn the_model_answers_and_its_quotes_are_checked() {
             .to_string(),
         )
     });
-    let home = home_with_a_model();
+    let home = Home::new();
     let result = ask(&home, &server, &[]).exits(0).json();
     let outputs = &result["outputs"];
     assert_eq!(outputs["answer"], "Ingrid Solheim built it in 1871.", "{result}");
@@ -64,7 +58,7 @@ fn the_model_answers_and_its_quotes_are_checked() {
     let authorization = requests[0].headers.iter().find(|(name, _)| name == "authorization").unwrap();
     assert_eq!(authorization.1, "Bearer sk-test-0123456789abcdef");
     let body: Value = serde_json::from_str(&requests[0].body).unwrap();
-    assert_eq!(body["model"], "gpt-4o-mini");
+    assert_eq!(body["model"], "gpt-4o-mini", "the default of the provider");
     assert!(body["messages"].to_string().contains("Ingrid Solheim"), "the passages are in the prompt");
 }
 
@@ -74,7 +68,7 @@ fn a_busy_provider_is_asked_again_and_the_key_is_shown_nowhere() {
         0 => (429, "application/json", json!({ "error": { "message": "slow down" } }).to_string()),
         _ => completion(&json!({ "answer": "Yes.", "citations": [] }).to_string()),
     });
-    let home = home_with_a_model();
+    let home = Home::new();
     let ran = ask(&home, &server, &[]).exits(0);
     assert_eq!(server.received().len(), 2);
     assert!(!ran.out.contains("sk-test") && !ran.err.contains("sk-test"));
@@ -93,7 +87,7 @@ fn a_refused_key_is_a_clear_problem() {
             json!({ "error": { "message": "Incorrect API key provided: sk-test-0123456789abcdef" } }).to_string(),
         )
     });
-    let home = home_with_a_model();
+    let home = Home::new();
     let ran = ask(&home, &server, &[]);
     assert_ne!(ran.code, Some(0), "{}", ran.out);
     assert!(ran.out.contains("OPENAI_API_KEY"), "{}", ran.out);

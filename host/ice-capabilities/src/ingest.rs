@@ -87,16 +87,13 @@ pub fn read_document(name: &str, bytes: &[u8]) -> Result<Document, Problem> {
             return Ok(Document { name, media_type: media_type.to_owned(), content });
         }
         Some((media_type, false)) => {
-            let help = "use text, Markdown, HTML, CSV, JSON, PDF or DOCX";
+            let help = "use text, Markdown, HTML, CSV or JSON";
             return refuse(format!("the file is `{media_type}`, which no kit reads"), help);
         }
         None => {}
     }
     let Some(text) = decode(bytes) else {
-        return refuse(
-            "the file is neither text nor PDF or DOCX".into(),
-            "use text, Markdown, HTML, CSV, JSON, PDF or DOCX",
-        );
+        return refuse("the file is neither text nor PDF or DOCX".into(), "use text, Markdown, HTML, CSV or JSON");
     };
     let media_type = text_kind(&name, &text).to_owned();
     Ok(Document { name, media_type, content: Content::Text(text) })

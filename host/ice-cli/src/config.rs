@@ -71,6 +71,8 @@ pub(crate) struct LlmSection {
 struct EgressSection {
     /// `host:port` pairs with private or loopback addresses that may be reached nonetheless.
     allow_private: Vec<String>,
+    /// A PEM file with root certificates that are believed besides the built-in ones.
+    extra_roots: Option<PathBuf>,
 }
 
 /// Limits of one call, per kind of component.
@@ -103,6 +105,7 @@ pub(crate) struct Config {
     /// Provider name → key, from the environment.
     pub(crate) keys: BTreeMap<&'static str, Secret>,
     pub(crate) allow_private: Vec<String>,
+    pub(crate) extra_roots: Option<PathBuf>,
     pub(crate) limits: LimitSections,
     pub(crate) budget: Budget,
     pub(crate) grants: BTreeMap<String, Grant>,
@@ -149,6 +152,7 @@ impl Config {
             llm,
             keys,
             allow_private,
+            extra_roots: file.egress.extra_roots,
             limits,
             budget: Budget { micro_usd: usd.map(micro_usd), tokens: file.budget.tokens, ms: None },
             grants: file.grants,

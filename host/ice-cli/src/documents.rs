@@ -31,10 +31,13 @@ fn read_one(path: &Path) -> Result<Value, Problem> {
     }
     let bytes = std::fs::read(path).map_err(refuse)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let document = read_document(&name, &bytes).map_err(|problem| problem.file(place))?;
-    let (key, content) = match document.content {
-        Content::Text(text) => ("text", text),
-        Content::Base64(base64) => ("base64", base64),
-    };
-    Ok(json!({ "name": document.name, "media_type": document.media_type, key: content }))
+    let document = read_document(&name, &bytes).map_err(|problem| problem.file(place.clone()))?;
+    match document.content {
+        Content::Text(text) => Ok(json!({ "name": document.name, "media_type": document.media_type, "text": text })),
+        Content::Base64(_) => {
+            let message = format!("the file is `{}`, and no first-party kit extracts its text", document.media_type);
+            let help = "convert it to text, Markdown or HTML first, for example with `pdftotext` or `pandoc`";
+            Err(Problem::new(Code::C023, message).file(path.display().to_string()).help(help))
+        }
+    }
 }

@@ -23,6 +23,7 @@ use ice_store::Store;
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::files;
 use crate::output::Output;
 
 /// How often a busy model provider is asked again before the node or agent sees the failure.
@@ -212,8 +213,16 @@ fn egress(config: &Config, own_addresses: &[String]) -> Result<Egress, Vec<Probl
     if file.exists() {
         secrets = Secrets::from_file(&file)?.merge(secrets);
     }
+    let extra_roots_pem = match &config.extra_roots {
+        Some(path) => files::read(path).map_err(|problem| vec![problem])?,
+        None => Vec::new(),
+    };
     let allow_private = config.allow_private.iter().chain(own_addresses).cloned().collect();
-    Egress::new(EgressOptions { allow_private, ..EgressOptions::default() }, secrets, Arc::new(SystemResolver))
+    Egress::new(
+        EgressOptions { allow_private, extra_roots_pem, ..EgressOptions::default() },
+        secrets,
+        Arc::new(SystemResolver),
+    )
 }
 
 fn llm_options(config: &Config) -> Result<LlmOptions, Vec<Problem>> {

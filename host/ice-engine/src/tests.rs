@@ -11,7 +11,7 @@ use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
 use serde_json::{Value, json};
 
-use crate::testing::{Answers, MemoryStore, Refusing, Script, SimClock};
+use crate::testing::{Answers, Fakes, MemoryStore, Refusing, SimClock};
 use crate::{Engine, EngineOptions, Grouping, Handle, Ports, StartExecution};
 
 mod agents;
@@ -20,13 +20,12 @@ mod durability;
 mod isolation;
 mod property;
 mod semantics;
-mod speed;
 mod time;
 
 /// Everything outside, as it outlives a process.
 struct Outside {
     store: Arc<MemoryStore>,
-    script: Arc<Script>,
+    fakes: Arc<Fakes>,
     llm: Arc<Answers>,
 }
 
@@ -35,9 +34,9 @@ const NOW: u64 = 1_790_000_000_000;
 
 impl Outside {
     /// Must be made inside a runtime, like every clock.
-    fn new(script: Script, llm: Answers) -> Self {
+    fn new(fakes: Fakes, llm: Answers) -> Self {
         let store = MemoryStore::new(Arc::new(SimClock::at(NOW)));
-        Self { store, script: Arc::new(script), llm: Arc::new(llm) }
+        Self { store, fakes: Arc::new(fakes), llm: Arc::new(llm) }
     }
 
     /// An engine in a process that began at `now`, with groups of `events` events.
@@ -45,7 +44,7 @@ impl Outside {
         let clock = Arc::new(SimClock::at(now));
         self.store.set_clock(Arc::clone(&clock) as _);
         let ports = Ports {
-            components: Arc::clone(&self.script) as _,
+            components: Arc::clone(&self.fakes) as _,
             llm: Arc::clone(&self.llm) as _,
             memory: Arc::new(Refusing),
             http: Arc::new(Refusing),
@@ -65,12 +64,12 @@ struct World {
 }
 
 impl World {
-    fn new(script: Script) -> Self {
-        Self::with_model(script, Answers::echo())
+    fn new(fakes: Fakes) -> Self {
+        Self::with_model(fakes, Answers::echo())
     }
 
-    fn with_model(script: Script, llm: Answers) -> Self {
-        let outside = Outside::new(script, llm);
+    fn with_model(fakes: Fakes, llm: Answers) -> Self {
+        let outside = Outside::new(fakes, llm);
         let engine = outside.engine(NOW, 64);
         Self { outside, engine }
     }

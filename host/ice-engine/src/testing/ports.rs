@@ -21,7 +21,7 @@ type Handler = Arc<dyn Fn(Call, Arc<dyn Scope>) -> BoxFuture<'static, Result<Val
 
 /// Tools, agents and blueprints made of closures.
 #[derive(Default)]
-pub struct Script {
+pub struct Fakes {
     catalog: Arc<Catalog>,
     handlers: HashMap<(CallKind, String), Handler>,
     blueprints: BTreeMap<String, Value>,
@@ -37,7 +37,7 @@ fn callable(kind: CallKind, name: &str, effects: Effects) -> Callable {
         input_schema: json!({ "type": "object" }),
         output_schema: json!(true),
         tags: Vec::new(),
-        plugin: "test/script".into(),
+        plugin: "test/fakes".into(),
         version: "1.0.0".into(),
         artifact: Digest::of(name.as_bytes()),
         effects,
@@ -45,7 +45,7 @@ fn callable(kind: CallKind, name: &str, effects: Effects) -> Callable {
     }
 }
 
-impl Script {
+impl Fakes {
     /// Nothing installed.
     pub fn new() -> Self {
         Self::default()
@@ -118,7 +118,7 @@ impl Script {
         let listed = BundleEntry {
             name: entry.into(),
             description: String::new(),
-            plugin: "test/script".into(),
+            plugin: "test/fakes".into(),
             artifact: Digest::of(entry.as_bytes()),
             entrypoint: false,
         };
@@ -139,7 +139,7 @@ impl Script {
 }
 
 #[async_trait]
-impl Components for Script {
+impl Components for Fakes {
     fn catalog(&self) -> Arc<Catalog> {
         Arc::clone(&self.catalog)
     }
@@ -165,7 +165,7 @@ pub struct Noop(Arc<Catalog>);
 impl Noop {
     /// The port.
     pub fn new() -> Self {
-        Self(Script::new().tool("noop", Effects::None, |_| Ok(json!({}))).catalog)
+        Self(Fakes::new().tool("noop", Effects::None, |_| Ok(json!({}))).catalog)
     }
 }
 

@@ -19,9 +19,9 @@ fn says(text: &str, calls: &[(&str, Value)]) -> Message {
     }
 }
 
-fn script() -> Script {
+fn fakes() -> Fakes {
     let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] });
-    Script::new()
+    Fakes::new()
         .tool("add", Effects::External, |input| Ok(json!({ "sum": input["n"].as_i64().unwrap_or(0) + 1 })))
         .schemas("add", schema, json!(true))
         .tool("secret", Effects::External, Ok)
@@ -38,7 +38,7 @@ const STRUCTURED: &str = "
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_fit_is_asked_for_again() {
-    let world = World::with_model(Script::new(), Answers::echo().then("hm").then("```json\n{\"title\": \"T\"}\n```"));
+    let world = World::with_model(Fakes::new(), Answers::echo().then("hm").then("```json\n{\"title\": \"T\"}\n```"));
     let ran = world.run(STRUCTURED, json!({})).await;
     let output = &ran.ending.outputs["l"];
     assert_eq!((&output["title"], &output["offline"]), (&json!("T"), &json!(true)));
@@ -50,7 +50,7 @@ async fn an_answer_that_does_not_fit_is_asked_for_again() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_never_fits_fails_the_node() {
-    let world = World::with_model(Script::new(), Answers::echo());
+    let world = World::with_model(Fakes::new(), Answers::echo());
     let ran = world.run(STRUCTURED, json!({})).await;
     assert_eq!(ran.problem_code(), Some(Code::X007));
     assert_eq!(world.outside.llm.asked().len(), 2);
@@ -58,7 +58,7 @@ async fn an_answer_that_never_fits_fails_the_node() {
 
 #[tokio::test(start_paused = true)]
 async fn a_question_at_temperature_zero_is_cached() {
-    let world = World::with_model(Script::new(), Answers::echo());
+    let world = World::with_model(Fakes::new(), Answers::echo());
     let blueprint = "
         nodes:
           - {id: l, type: llm, prompt: hi, use_cache: true, llm_config: {provider: test, model: m, temperature: T}}
@@ -90,7 +90,7 @@ async fn an_agent_calls_tools_until_it_answers() {
     let llm = Answers::echo()
         .then_message(says("I add", &[("add", json!({ "n": 4 })), ("add", json!({ "n": 5 }))]))
         .then("it is 5");
-    let world = World::with_model(script(), llm);
+    let world = World::with_model(fakes(), llm);
     let ran = world.run(AGENT, json!({ "n": 4 })).await;
     assert_eq!(ran.ending.outputs["answer"], "it is 5");
     let all = &ran.ending.outputs["all"];
@@ -107,10 +107,10 @@ async fn an_agent_calls_tools_until_it_answers() {
 async fn a_tool_that_is_not_on_the_list_is_not_called() {
     let llm =
         Answers::echo().then_message(says("", &[("secret", json!({})), ("add", json!({ "n": "x" }))])).then("sorry");
-    let world = World::with_model(script(), llm);
+    let world = World::with_model(fakes(), llm);
     let ran = world.run(AGENT, json!({ "n": 4 })).await;
     assert_eq!(ran.ending.outputs["answer"], "sorry");
-    assert_eq!([world.outside.script.count("secret"), world.outside.script.count("add")], [0, 0]);
+    assert_eq!([world.outside.fakes.count("secret"), world.outside.fakes.count("add")], [0, 0]);
     let told = world.outside.llm.asked().pop().unwrap().messages;
     assert!(told[told.len() - 2].content.contains("ICE-X015"));
     assert!(told[told.len() - 1].content.contains("ICE-X006"), "bad arguments are told, not run");
@@ -119,7 +119,7 @@ async fn a_tool_that_is_not_on_the_list_is_not_called() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_comes_to_an_end() {
     let llm = Answers::by(|_| says("more", &[("add", json!({ "n": 1 }))]));
-    let world = World::with_model(script(), llm);
+    let world = World::with_model(fakes(), llm);
     let ran = world.run(AGENT, json!({ "n": 4 })).await;
     assert_eq!(ran.problem_code(), Some(Code::X016));
     assert_eq!(world.outside.llm.asked().len(), 3);
@@ -133,7 +133,7 @@ async fn a_component_agent_gets_its_settings_and_starts_children() {
         "nodes": [{ "id": "c", "type": "tool", "tool_name": "add", "tool_args": { "n": "{{ n }}" } }],
         "outputs": { "sum": "{{ c.sum }}" },
     });
-    let script = script().blueprint("kit.child", child).agent("boss", |_, scope| async move {
+    let fakes = fakes().blueprint("kit.child", child).agent("boss", |_, scope| async move {
         let id = scope.start_execution("kit.child", json!({ "n": 1 })).await?;
         loop {
             if let Some(ending) = scope.poll_execution(&id).await? {
@@ -145,7 +145,7 @@ async fn a_component_agent_gets_its_settings_and_starts_children() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     });
-    let world = World::new(script);
+    let world = World::new(fakes);
     let ran = world.run("nodes: [{id: b, type: agent, package: boss}]", json!({})).await;
     assert_eq!(ran.ending.outputs["b"], json!({ "sum": 2 }));
 }

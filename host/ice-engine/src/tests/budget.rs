@@ -22,7 +22,7 @@ fn asks(budget: &str, model: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_budget_that_cannot_suffice_starts_nothing() {
-    let world = World::new(Script::new());
+    let world = World::new(Fakes::new());
     let problems = try_start(&world.engine, &asks("{tokens: 150}", "m"), json!({})).await.err().unwrap();
     assert_eq!((problems[0].code, problems[0].code.http()), (Code::X005, 402));
     assert!(world.outside.store.ids().is_empty());
@@ -33,7 +33,7 @@ async fn a_budget_that_cannot_suffice_starts_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_ledger_equals_the_sum_of_usage() {
-    let world = World::new(Script::new());
+    let world = World::new(Fakes::new());
     let ran = world.run(&asks("{tokens: 1000}", "m"), json!({})).await;
     let view = replay(&ran.events).unwrap();
     // Three words in, three out; four in, four out; a token costs a micro-dollar.
@@ -46,7 +46,7 @@ async fn the_ledger_equals_the_sum_of_usage() {
 
 #[tokio::test(start_paused = true)]
 async fn a_loop_is_stopped_before_the_call_that_would_break_the_limit() {
-    let world = World::new(Script::new());
+    let world = World::new(Fakes::new());
     let ran = world
         .run(
             "
@@ -76,7 +76,7 @@ async fn a_child_spends_from_its_parents_budget() {
             "llm_config": { "provider": "test", "model": "m", "max_tokens": 50 },
         }],
     });
-    let world = World::new(Script::new().blueprint("kit.child", child));
+    let world = World::new(Fakes::new().blueprint("kit.child", child));
     let blueprint = |tokens: u32| {
         format!(
             "
@@ -98,7 +98,7 @@ async fn a_child_spends_from_its_parents_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_can_tighten_the_budget() {
-    let world = World::new(Script::new());
+    let world = World::new(Fakes::new());
     let parsed = parse(&asks("{tokens: 1000}", "m"), "x").unwrap();
     let plan = Arc::new(world.engine.plan(&parsed).await.unwrap());
     let mut start = StartExecution::new(plan, json!({}));
@@ -108,7 +108,7 @@ async fn a_caller_can_tighten_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tightened_budget_is_on_record_for_whoever_goes_on() {
-    let world = World::new(Script::new());
+    let world = World::new(Fakes::new());
     let plan = world.engine.plan(&parse(&asks("{tokens: 1000}", "m"), "x").unwrap()).await.unwrap();
     let mut start = StartExecution::new(Arc::new(plan), json!({}));
     start.budget.tokens = Some(500);
@@ -121,7 +121,7 @@ async fn a_tightened_budget_is_on_record_for_whoever_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_failed_is_not_charged_and_frees_its_reservation() {
     let llm = Answers::echo().then_fail(broken());
-    let world = World::with_model(Script::new().tool("say", Effects::None, Ok), llm);
+    let world = World::with_model(Fakes::new().tool("say", Effects::None, Ok), llm);
     let ran = world
         .run(
             "

@@ -138,7 +138,7 @@ fn outside() -> Outside {
         ],
         "outputs": { "n": "{{ c.n }}", "title": "{{ l.title }}" },
     });
-    let script = Script::new()
+    let fakes = Fakes::new()
         .tool("say", Effects::None, Ok)
         .tool("post", Effects::External, Ok)
         .tool("fail", Effects::External, |_| Err(permanently_broken()))
@@ -152,7 +152,7 @@ fn outside() -> Outside {
         })
         .agent("worker", |_, scope| work(scope))
         .blueprint("kit.child", child);
-    Outside::new(script, Answers::by(model))
+    Outside::new(fakes, Answers::by(model))
 }
 
 /// One process: everything it had running is gone afterwards.
@@ -164,7 +164,7 @@ fn process<T>(life: impl Future<Output = T>) -> T {
 /// How often each effect was asked for: by execution, path and attempt.
 fn effects(outside: &Outside) -> HashMap<(ExecutionId, NodePath, u32), usize> {
     let mut counts = HashMap::new();
-    for call in outside.script.calls().into_iter().filter(|call| call.name != "say") {
+    for call in outside.fakes.calls().into_iter().filter(|call| call.name != "say") {
         *counts.entry((call.execution, call.path, call.attempt)).or_default() += 1;
     }
     counts
@@ -274,7 +274,7 @@ async fn an_execution_that_ended_is_returned_as_it_ended() {
     let ending = handle.finish().await;
     let again = outside.engine(NOW, 64).resume(&handle.id).await.unwrap();
     assert_eq!(again.finish().await, ending);
-    assert_eq!(outside.script.count("post"), 1);
+    assert_eq!(outside.fakes.count("post"), 1);
     let unknown = engine.resume(&ExecutionId("nobody".into())).await.err().unwrap();
     assert_eq!(unknown.code, Code::X013);
 }
@@ -282,13 +282,13 @@ async fn an_execution_that_ended_is_returned_as_it_ended() {
 #[tokio::test(start_paused = true)]
 async fn of_two_processes_one_goes_on_and_the_other_appends_nothing() {
     let outside = outside();
-    let script = Script::new().slow_tool("slow", Effects::External, |call, scope| async move {
+    let fakes = Fakes::new().slow_tool("slow", Effects::External, |call, scope| async move {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(100)) => Ok(json!({ "by": call.attempt })),
             () = scope.cancelled() => Err(broken()),
         }
     });
-    let outside = Outside { script: Arc::new(script), ..outside };
+    let outside = Outside { fakes: Arc::new(fakes), ..outside };
     let first = outside.engine(NOW, 64);
     let handle = start(&first, "nodes: [{id: t, type: tool, tool_name: slow}]", json!({})).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -308,12 +308,12 @@ async fn of_two_processes_one_goes_on_and_the_other_appends_nothing() {
 #[test]
 fn a_guest_that_asks_for_something_else_after_a_crash_fails_with_its_own_code() {
     let outside = process(async {
-        let script = Script::new().tool("post", Effects::External, Ok).agent("worker", |_, scope| async move {
+        let fakes = Fakes::new().tool("post", Effects::External, Ok).agent("worker", |_, scope| async move {
             let name = if CHANGED.load(std::sync::atomic::Ordering::Relaxed) { "two" } else { "one" };
             scope.call_tool("post", json!({ "call": name })).await?;
             std::future::pending().await
         });
-        let outside = Outside::new(script, Answers::echo());
+        let outside = Outside::new(fakes, Answers::echo());
         let engine = outside.engine(NOW, 1);
         let handle = start(&engine, "nodes: [{id: g, type: agent, package: worker}]", json!({})).await;
         // The guest waits for ever; its tool call is on record.
@@ -327,7 +327,7 @@ fn a_guest_that_asks_for_something_else_after_a_crash_fails_with_its_own_code() 
         engine.resume(&outside.store.ids()[0]).await.unwrap().finish().await
     });
     assert_eq!(ending.problem.unwrap().code, Code::X010);
-    assert_eq!(outside.script.count("post"), 1);
+    assert_eq!(outside.fakes.count("post"), 1);
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn what_is_no_longer_installed_cannot_be_gone_on_with() {
         outside.store.cut(crate::testing::Cut::Never);
         outside
     });
-    let bare = Outside { script: Arc::new(Script::new()), ..outside };
+    let bare = Outside { fakes: Arc::new(Fakes::new()), ..outside };
     let problem = process(async {
         let engine = bare.engine(NOW + 60_000, 1);
         engine.resume(&bare.store.ids()[0]).await.err().unwrap()

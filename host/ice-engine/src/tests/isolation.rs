@@ -23,8 +23,8 @@ const BLUEPRINT: &str = "
     outputs: {each: '{{ each.results }}', text: '{{ l.text }}'}
     ";
 
-fn script() -> Script {
-    Script::new().slow_tool("slow", Effects::External, |call, _| async move {
+fn fakes() -> Fakes {
+    Fakes::new().slow_tool("slow", Effects::External, |call, _| async move {
         let wait = u64::try_from(call.input.to_string().len() % 7).unwrap();
         tokio::time::sleep(Duration::from_millis(wait)).await;
         Ok(call.input)
@@ -33,7 +33,7 @@ fn script() -> Script {
 
 #[tokio::test(start_paused = true)]
 async fn fifty_executions_at_once_never_see_each_others_inputs() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let run = |n: usize| {
         let world = &world;
         async move { (n, world.run(BLUEPRINT, json!({ "who": format!("person {n}") })).await) }
@@ -51,7 +51,7 @@ async fn fifty_executions_at_once_never_see_each_others_inputs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn executions_on_many_threads_come_to_their_ends() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let run = |n: usize| {
         let world = &world;
         async move { world.run(BLUEPRINT, json!({ "who": format!("person {n}") })).await }
@@ -64,7 +64,7 @@ async fn executions_on_many_threads_come_to_their_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn the_same_blueprint_twice_gives_the_same_output_under_different_ids() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let first = world.run(BLUEPRINT, json!({ "who": "bob" })).await;
     let second = world.run(BLUEPRINT, json!({ "who": "bob" })).await;
     assert_eq!(first.ending, second.ending);
@@ -74,7 +74,7 @@ async fn the_same_blueprint_twice_gives_the_same_output_under_different_ids() {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_sees_every_event_in_order_and_streamed_text() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let handle = world.start(BLUEPRINT, json!({ "who": "bob and the others" })).await;
     let mut stream = handle.events();
     let mut seen = Vec::new();
@@ -97,7 +97,7 @@ async fn a_follower_sees_every_event_in_order_and_streamed_text() {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_that_sleeps_does_not_hold_the_execution_up() {
-    let world = World::new(Script::new().tool("say", Effects::None, Ok));
+    let world = World::new(Fakes::new().tool("say", Effects::None, Ok));
     let nodes: Vec<Value> = (0..3_000).map(|n| tool_fields(&format!("n{n}"), "say", &[])).collect();
     let blueprint = json!({ "schema_version": "1.2.0", "nodes": nodes }).to_string();
     let handle = world.start(&blueprint, json!({})).await;

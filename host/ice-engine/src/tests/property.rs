@@ -49,7 +49,7 @@ fn blueprint(graph: &[(Vec<usize>, Does)], policy: &str) -> String {
 fn run(graph: &[(Vec<usize>, Does)], policy: &str) -> Ran {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let script = Script::new()
+        let fakes = Fakes::new()
             .tool("well", Effects::None, Ok)
             .tool("fail", Effects::External, |_| Err(permanently_broken()))
             .slow_tool("flaky", Effects::External, |call, _| async move {
@@ -57,7 +57,7 @@ fn run(graph: &[(Vec<usize>, Does)], policy: &str) -> Ran {
                 tokio::time::sleep(std::time::Duration::from_millis(3)).await;
                 if call.attempt == 1 { Err(broken()) } else { Ok(json!({})) }
             });
-        World::new(script).run(&blueprint(graph, policy), json!({})).await
+        World::new(fakes).run(&blueprint(graph, policy), json!({})).await
     })
 }
 

@@ -5,8 +5,8 @@ use ice_core::catalog::Effects;
 use super::*;
 
 /// `say` gives its input back; `fail` fails for good; `flaky` fails on its first attempt.
-fn script() -> Script {
-    Script::new()
+fn fakes() -> Fakes {
+    Fakes::new()
         .tool("say", Effects::None, Ok)
         .tool("post", Effects::External, Ok)
         .tool("fail", Effects::External, |_| Err(permanently_broken()))
@@ -17,7 +17,7 @@ fn script() -> Script {
 
 #[tokio::test(start_paused = true)]
 async fn outputs_are_rendered_from_what_nodes_gave() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let ran = world
         .run(
             "
@@ -38,7 +38,7 @@ async fn outputs_are_rendered_from_what_nodes_gave() {
 
 #[tokio::test(start_paused = true)]
 async fn without_declared_outputs_the_last_nodes_speak() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let ran = world
         .run(
             "
@@ -54,7 +54,7 @@ async fn without_declared_outputs_the_last_nodes_speak() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_node_skips_its_dependents_and_is_named() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let ran = world
         .run(
             "
@@ -79,7 +79,7 @@ async fn a_failed_node_skips_its_dependents_and_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn when_no_output_can_be_made_the_execution_failed() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let blueprint = "nodes: [{id: bad, type: tool, tool_name: fail}], outputs: {x: '{{ bad.x }}'}";
     let ran = world.run(&format!("{{{blueprint}}}"), json!({})).await;
     assert_eq!((ran.ending.status, &ran.ending.outputs), (FinalStatus::Failed, &Value::Null));
@@ -89,11 +89,11 @@ async fn when_no_output_can_be_made_the_execution_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn halt_stops_what_runs_and_what_waits_and_runs_finally() {
-    let script = script().slow_tool("wait", Effects::External, |_, scope| async move {
+    let fakes = fakes().slow_tool("wait", Effects::External, |_, scope| async move {
         scope.cancelled().await;
         Err(broken())
     });
-    let world = World::new(script);
+    let world = World::new(fakes);
     let ran = world
         .run(
             "
@@ -115,7 +115,7 @@ async fn halt_stops_what_runs_and_what_waits_and_runs_finally() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fallback_takes_the_place_of_a_failed_node() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let ran = world
         .run(
             "
@@ -135,7 +135,7 @@ async fn a_fallback_takes_the_place_of_a_failed_node() {
 
 #[tokio::test(start_paused = true)]
 async fn run_if_decides_and_what_it_skips_is_null_not_wrong() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let blueprint = "
         inputs: {required: [wanted]}
         nodes:
@@ -151,7 +151,7 @@ async fn run_if_decides_and_what_it_skips_is_null_not_wrong() {
 
 #[tokio::test(start_paused = true)]
 async fn a_condition_runs_one_branch() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let blueprint = "
         inputs: {required: [n]}
         nodes:
@@ -185,8 +185,8 @@ const LOOP: &str = "
     outputs: {results: '{{ each.results }}', errors: '{{ each.errors }}'}
     ";
 
-fn pick() -> Script {
-    script().tool(
+fn pick() -> Fakes {
+    fakes().tool(
         "pick",
         Effects::None,
         |input| if input["it"] == "bad" { Err(permanently_broken()) } else { Ok(input) },
@@ -242,7 +242,7 @@ fn branches(wait: &str, left: &str, right: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn parallel_branches_are_merged() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let ran = world.run(&branches("all", "say", "say"), json!({})).await;
     let all = &ran.ending.outputs["all"];
     assert_eq!(all["completed_branches"], json!([0, 1]));
@@ -254,11 +254,11 @@ async fn parallel_branches_are_merged() {
 
 #[tokio::test(start_paused = true)]
 async fn any_branch_is_enough_and_the_others_are_stopped() {
-    let script = script().slow_tool("wait", Effects::External, |_, scope| async move {
+    let fakes = fakes().slow_tool("wait", Effects::External, |_, scope| async move {
         scope.cancelled().await;
         Err(broken())
     });
-    let world = World::new(script);
+    let world = World::new(fakes);
     let ran = world.run(&branches("any", "wait", "say"), json!({})).await;
     assert_eq!(ran.ending.status, FinalStatus::Completed);
     assert_eq!(ran.ending.outputs["all"]["completed_branches"], json!([1]));
@@ -277,7 +277,7 @@ async fn a_workflow_node_is_an_execution_of_its_own() {
         "nodes": [{ "id": "c", "type": "tool", "tool_name": "post", "tool_args": { "n": "{{ n }}" } }],
         "outputs": { "n": "{{ c.n }}" },
     });
-    let world = World::new(script().blueprint("kit.child", child));
+    let world = World::new(fakes().blueprint("kit.child", child));
     let ran = world
         .run(
             "
@@ -302,7 +302,7 @@ async fn what_went_wrong_in_a_child_is_not_hidden() {
         "nodes": [tool_fields("c", "fail", &[]), tool_fields("d", "say", &[])],
         "outputs": { "d": "{{ d }}" },
     });
-    let world = World::new(script().blueprint("kit.child", child));
+    let world = World::new(fakes().blueprint("kit.child", child));
     let ran = world.run("nodes: [{id: sub, type: workflow, workflow_ref: kit.child}]", json!({})).await;
     assert_eq!((ran.ending.status, ran.problem_code()), (FinalStatus::Failed, Some(Code::X031)));
 }
@@ -310,25 +310,25 @@ async fn what_went_wrong_in_a_child_is_not_hidden() {
 #[tokio::test(start_paused = true)]
 async fn bad_input_fails_before_and_bad_output_after() {
     let strict = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] });
-    let script = script().tool("strict", Effects::External, |_| Ok(json!({ "n": "not a number" }))).schemas(
+    let fakes = fakes().tool("strict", Effects::External, |_| Ok(json!({ "n": "not a number" }))).schemas(
         "strict",
         strict.clone(),
         strict,
     );
-    let world = World::new(script);
+    let world = World::new(fakes);
     let blueprint = "
         inputs: {required: [n]}
         nodes: [{id: t, type: tool, tool_name: strict, tool_args: {n: '{{ n }}'}}]
         ";
     let ran = world.run(blueprint, json!({ "n": "x" })).await;
-    assert_eq!((ran.problem_code(), world.outside.script.count("strict")), (Some(Code::X006), 0));
+    assert_eq!((ran.problem_code(), world.outside.fakes.count("strict")), (Some(Code::X006), 0));
     let ran = world.run(blueprint, json!({ "n": 1 })).await;
-    assert_eq!((ran.problem_code(), world.outside.script.count("strict")), (Some(Code::X007), 1));
+    assert_eq!((ran.problem_code(), world.outside.fakes.count("strict")), (Some(Code::X007), 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn inputs_that_do_not_fit_start_nothing() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let blueprint = "
         inputs: {required: [who]}
         nodes: [{id: a, type: tool, tool_name: say, tool_args: {x: '{{ who }}'}}]
@@ -340,7 +340,7 @@ async fn inputs_that_do_not_fit_start_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cached_output_is_not_computed_again() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let blueprint = "
         nodes:
           - {id: a, type: tool, tool_name: say, use_cache: true, tool_args: {x: 1}}
@@ -350,13 +350,13 @@ async fn a_cached_output_is_not_computed_again() {
     let ran = world.run(blueprint, json!({})).await;
     assert_eq!(["a", "b", "c"].map(|path| ran.state(path)), ["finished", "cached", "finished"]);
     world.run(blueprint, json!({})).await;
-    let counts = ["say", "post"].map(|name| world.outside.script.count(name));
+    let counts = ["say", "post"].map(|name| world.outside.fakes.count(name));
     assert_eq!(counts, [1, 2], "what has effects is never taken from the cache");
 }
 
 #[tokio::test(start_paused = true)]
 async fn aliases_and_mappings_name_parts_of_outputs() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let ran = world
         .run(
             "
@@ -377,7 +377,7 @@ async fn aliases_and_mappings_name_parts_of_outputs() {
 
 #[tokio::test(start_paused = true)]
 async fn a_composite_that_is_tried_again_keeps_what_finished_inside() {
-    let world = World::new(script());
+    let world = World::new(fakes());
     let ran = world
         .run(
             "
@@ -397,7 +397,7 @@ async fn a_composite_that_is_tried_again_keeps_what_finished_inside() {
     // Item 0 fails at its first attempt and stops the loop; the second attempt of the loop is item 0's second and
     // item 1's first, which fails it for good.
     assert_eq!(ran.ending.status, FinalStatus::Failed);
-    let sent = world.outside.script.calls().iter().filter(|call| call.name == "post").count();
+    let sent = world.outside.fakes.calls().iter().filter(|call| call.name == "post").count();
     assert_eq!(sent, 2, "one for each item, however often the loop is tried");
     assert_eq!(ran.state("each[0]/try"), "finished");
 }

@@ -5,8 +5,8 @@ use ice_core::ports::Retry;
 
 use super::*;
 
-fn forever() -> Script {
-    Script::new()
+fn forever() -> Fakes {
+    Fakes::new()
         .tool("say", Effects::None, Ok)
         .tool("post", Effects::External, Ok)
         .slow_tool("wait", Effects::External, |_, scope| async move {
@@ -50,12 +50,12 @@ async fn a_node_is_tried_as_often_as_its_policy_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_says_whether_and_when_to_try_again() {
-    let script = Script::new().tool("never", Effects::External, |_| Err(permanently_broken())).tool(
+    let fakes = Fakes::new().tool("never", Effects::External, |_| Err(permanently_broken())).tool(
         "later",
         Effects::External,
         |_| Err(Failure { retry: Retry::AfterMs(9_000), ..broken() }),
     );
-    let world = World::new(script);
+    let world = World::new(fakes);
     let blueprint = "
         nodes:
           - {id: t, type: tool, tool_name: NAME, retry_policy: {max_attempts: 2, backoff_seconds: 1, jitter: none}}
@@ -169,13 +169,13 @@ async fn a_child_is_cancelled_with_its_parent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tool_that_keeps_failing_is_left_alone() {
-    let world = World::new(Script::new().tool("down", Effects::External, |_| Err(broken())));
+    let world = World::new(Fakes::new().tool("down", Effects::External, |_| Err(broken())));
     let blueprint = "nodes: [{id: t, type: tool, tool_name: down}]";
     for _ in 0..5 {
         assert_eq!(world.run(blueprint, json!({})).await.problem_code(), Some(Code::X031));
     }
     assert_eq!(world.run(blueprint, json!({})).await.problem_code(), Some(Code::X004));
-    assert_eq!(world.outside.script.count("down"), 5);
+    assert_eq!(world.outside.fakes.count("down"), 5);
     tokio::time::sleep(std::time::Duration::from_secs(31)).await;
     assert_eq!(world.run(blueprint, json!({})).await.problem_code(), Some(Code::X031), "one call tries again");
 }
@@ -202,5 +202,5 @@ async fn many_nested_leaves_with_one_permit_do_not_wait_for_each_other() {
             json!({}),
         )
         .await;
-    assert_eq!((ran.ending.status, world.outside.script.count("post")), (FinalStatus::Completed, 6));
+    assert_eq!((ran.ending.status, world.outside.fakes.count("post")), (FinalStatus::Completed, 6));
 }
