@@ -21,7 +21,7 @@ demo: plugins    ## Sign the plugins with a development key, trust it, and ask a
 	@ICE=$(ICE) ICE_HOME=$(CURDIR)/$(DEMO) .ci/timed "demo" .ci/demo
 
 test: plugins    ## Run every test
-	@.ci/timed "test" cargo test --locked --workspace
+	@.ci/timed "test" cargo test --locked --workspace --no-fail-fast
 	@.ci/timed "test the SDK and the kits natively" .ci/test-guests
 
 check:           ## Formatting, lints, licences
