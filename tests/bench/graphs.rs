@@ -21,7 +21,10 @@ use crate::ports::{AGGREGATOR_TOOL, InMemory, Noop, aggregator, engine_ports};
 /// For each node, the nodes it waits for.
 type Graph = Vec<Vec<usize>>;
 
-const SHAPES: [(&str, fn(usize) -> Graph); 2] = [("chain", chain), ("fan-out", fan_out)];
+/// Makes a graph of a size.
+type Shape = fn(usize) -> Graph;
+
+const SHAPES: [(&str, Shape); 2] = [("chain", chain), ("fan-out", fan_out)];
 
 const ALL: &[usize] = &[1, 10, 100, 1_000, 10_000];
 
@@ -87,7 +90,7 @@ impl Subject {
         &self,
         figures: &mut Figures,
         table: &str,
-        shape: fn(usize) -> Graph,
+        shape: Shape,
         counts: &[usize],
         store: &Arc<impl Events + Documents + 'static>,
         name: &str,
