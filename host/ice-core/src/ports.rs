@@ -304,7 +304,8 @@ pub trait MemoryRows: Send + Sync {
 // ---------------------------------------------------------------------------------------------------------------
 // Storage of executions and documents
 
-/// The right to append to one execution. A holder that let it expire, or lost it, appends nothing.
+/// The right to append to one execution. A holder that lost it to a newer one, or gave it back, appends nothing;
+/// one that let it expire may go on until somebody else claims it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lease {
     /// The execution.

@@ -33,7 +33,7 @@ use address::Address;
 pub enum Durability {
     /// The death of this process, by `kill -9` too. A write is finished when the operating system has it: SQLite's
     /// `synchronous=NORMAL` in WAL mode. What dies with a power cut is at most the last commits, never the middle of
-    /// the list, and never the integrity of the file. It costs about 10 µs a commit instead of a disk flush, which is
+    /// the list, and never the integrity of the file. It costs a hand-over to the writer instead of a disk flush, which is
     /// why the command line of one person uses it: a person notices a power cut, a resume then repeats the last step.
     #[default]
     Process,
