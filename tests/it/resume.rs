@@ -66,6 +66,52 @@ fn after_kill_9_only_what_had_not_finished_runs_again() {
 }
 
 #[test]
+fn a_killed_bundle_run_is_resumed_without_repeating_what_had_finished() {
+    let home = Home::new();
+    // From the sixth request on nobody is answered until the process is dead; four are sent at once.
+    let open = Arc::new((Mutex::new(false), Condvar::new()));
+    let gate = Arc::clone(&open);
+    let bin = Server::start(move |_, before| {
+        if before >= 5 {
+            drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
+        }
+        (201, "application/json", "{}".into())
+    });
+    home.run(&["plugins", "grant", "iceos/web", &format!("http=POST {}/*", bin.url())]).exits(0);
+    home.set("egress", &format!("allow_private = [\"127.0.0.1:{}\"]", bin.port));
+    let items = "plugins/bundles/seller_assistant/examples/items.csv";
+    let post_url = format!("post_url={}/listings", bin.url());
+    let mut child =
+        home.ice().args(["bundle", "run", "seller_assistant", "-q", "--file", items, "-i", &post_url]).spawn().unwrap();
+    bin.wait_for(6);
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    *open.0.lock().unwrap() = true;
+    open.1.notify_all();
+
+    let listed = home.run(&["executions", "list", "--json"]).exits(0).json();
+    let id = listed[0]["id"].as_str().unwrap();
+    let events = home.run(&["executions", "events", id]).exits(0).out;
+    let finished: Vec<String> = (events.lines())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|event| event["event"] == "node_finished")
+        .filter_map(|event| event["path"].as_str().filter(|path| path.ends_with("/post")).map(str::to_owned))
+        .collect();
+    assert!((1..=5).contains(&finished.len()), "some had finished, not all: {finished:?}");
+
+    let result = home.run(&["executions", "resume", id, "--json"]).exits(0).json();
+    assert_eq!(result["outputs"]["success"], 9, "{result}");
+    let sent = |path: &str| {
+        let key = ("idempotency-key".to_owned(), format!("{id}:{path}"));
+        bin.received().iter().filter(|request| request.headers.contains(&key)).count()
+    };
+    for path in &finished {
+        assert_eq!(sent(path), 1, "{path} had finished and was not sent again");
+    }
+    assert!((0..9).all(|item| sent(&format!("listings[{item}]/post")) >= 1), "every listing was sent");
+}
+
+#[test]
 fn ctrl_c_leaves_a_cancelled_execution_and_says_so() {
     let home = Home::new();
     let bin = Server::start(|_, _| {

@@ -98,13 +98,18 @@ fn component(folder: &Path, output: &Output) -> Result<Vec<u8>, Vec<Problem>> {
         one(Problem::new(Code::C002, format!("the folder cannot be found: {error}")).file(folder.display().to_string()))
     })?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // A bundle that is code lies with the other plugins of its workspace: `WORKSPACE/bundles/NAME`.
+    // A bundle that is code lies with the other plugins of its workspace: `WORKSPACE/bundles/NAME`. The workspace is
+    // built whole, because cargo gives a crate other features, and so other bytes, when it is built alone.
     let workspace = folder.ancestors().nth(2).unwrap_or(&folder);
     let bar = output.spinner(&format!("building {name}"));
-    let built =
-        guests::build(workspace, &[format!("bundles/{name}")], &|path| bundle_source::encode(path), &mut |_| {})?;
+    let built = guests::build(workspace, &[], &|path| bundle_source::encode(path), &mut |_| {})?;
     bar.finish_and_clear();
-    let component = built.first().expect("a named guest is built or refused");
+    let label = format!("bundles/{name}");
+    let component = built.iter().find(|guest| guest.label == label).ok_or_else(|| {
+        let message = format!("`{name}` is not in `{}`", workspace.join("bundles").display());
+        one(Problem::new(Code::C001, message)
+            .help("put the crate of a bundle into the folder `bundles` of its workspace"))
+    })?;
     files::read(&component.path).map_err(one)
 }
 
