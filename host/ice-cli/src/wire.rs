@@ -129,8 +129,8 @@ impl Host {
         Self::open_with(config, output, &[]).await
     }
 
-    /// Like [`Host::open`]; `allow_private` adds addresses that this process itself listens on, and `rules` what the
-    /// plugins that may use HTTP at all may send there.
+    /// Like [`Host::open`], for a process that itself listens on `own_addresses`: plugins that may use HTTP at all
+    /// may send there.
     pub(crate) async fn open_with(
         config: &Config,
         output: &Output,

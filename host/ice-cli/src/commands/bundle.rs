@@ -128,12 +128,8 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
     let one = |problem: Problem| vec![problem];
     let files = documents::read(&args.files)?;
     let mut inputs = args.inputs.read()?;
-    let installed = Installed::open(config).map_err(one)?;
-    let entry = find(&installed.catalog, &args.name)
-        .map_err(|problem| installed.problems.iter().cloned().chain([problem]).collect::<Vec<_>>())?;
-    drop(installed);
-
     let host = Host::open(config, output).await?;
+    let entry = find(&host.catalog, &args.name).map_err(|problem| host.explain(one(problem)))?;
     let components: &dyn ice_core::ports::Components = &*host.runtime;
     let document = components.blueprint(&entry).await.map_err(|failure| one(failure.problem))?;
     let parsed = blueprint::parse(&document.to_string(), &entry)?;

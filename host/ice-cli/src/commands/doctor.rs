@@ -35,13 +35,8 @@ const DISK_FREE_MIN: u64 = 1 << 30;
 
 pub(crate) async fn run(_: Args, config: &Config, output: &Output) -> Outcome {
     let mut findings = vec![home(config), settings(config), store(config).await, trust(config), plugins(config)];
-    findings.extend([
-        models(config, output).await,
-        sandbox(config, output).await,
-        disk(&config.home),
-        toolchain(),
-        versions(),
-    ]);
+    findings.extend(host(config, output).await);
+    findings.extend([disk(&config.home), toolchain(), versions()]);
     let well = findings.iter().all(|finding| finding.ok || !finding.needed);
     output.either(
         || json!({ "ok": well, "checks": findings }),
@@ -139,35 +134,32 @@ fn plugins(config: &Config) -> Finding {
     good("plugins", found)
 }
 
-async fn models(config: &Config, output: &Output) -> Finding {
-    let configured = Host::open(config, output).await.map(|host| host.models);
-    match configured {
-        Ok(models) if models.offline() => Finding {
+/// What takes the whole house put together.
+async fn host(config: &Config, output: &Output) -> Vec<Finding> {
+    match Host::open(config, output).await {
+        Ok(host) => vec![models(&host), sandbox(&host)],
+        Err(problems) => problems.iter().map(|problem| bad("sandbox", problem)).collect(),
+    }
+}
+
+fn models(host: &Host) -> Finding {
+    if host.models.offline() {
+        return Finding {
             name: "models",
             ok: true,
             needed: false,
             found: "offline: answers are quoted from documents, search is by keyword".into(),
             fix: Some("set `OPENAI_API_KEY`, or `OPENAI_BASE_URL` for a server of your own".into()),
-        },
-        Ok(models) => good(
-            "models",
-            format!(
-                "default {}, embedder {}",
-                models.default_model(),
-                models.embedder().unwrap_or_else(|| "none".into())
-            ),
-        ),
-        Err(problems) => problems.first().map_or_else(|| good("models", ""), |problem| bad("models", problem)),
+        };
     }
+    let embedder = host.models.embedder().unwrap_or_else(|| "none".into());
+    good("models", format!("default {}, embedder {embedder}", host.models.default_model()))
 }
 
-async fn sandbox(config: &Config, output: &Output) -> Finding {
-    match Host::open(config, output).await {
-        Ok(host) => match host.runtime.warnings().first() {
-            Some(warning) => Finding { needed: false, ..bad("sandbox", warning) },
-            None => good("sandbox", host.runtime.allocation()),
-        },
-        Err(problems) => problems.first().map_or_else(|| good("sandbox", ""), |problem| bad("sandbox", problem)),
+fn sandbox(host: &Host) -> Finding {
+    match host.runtime.warnings().first() {
+        Some(warning) => Finding { needed: false, ..bad("sandbox", warning) },
+        None => good("sandbox", host.runtime.allocation()),
     }
 }
 
