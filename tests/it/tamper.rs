@@ -92,7 +92,9 @@ fn changed_compiled_code_is_thrown_away_and_made_again() {
     assert!(!cached.is_empty());
     let before: Vec<Vec<u8>> = cached.iter().map(|path| std::fs::read(path).unwrap()).collect();
     cached.iter().filter(|path| path.metadata().unwrap().len() > 1_000).for_each(|path| flip(path));
-    assert_eq!(run(&home).exits(0).json()["outputs"]["s"], "a\nb");
+    let ran = run(&home).exits(0);
+    assert!(ran.err.contains("warning[ICE-T037]"), "the refusal is shown: {}", ran.err);
+    assert_eq!(ran.json()["outputs"]["s"], "a\nb");
     let restored =
         cached.iter().zip(&before).filter(|(path, bytes)| std::fs::read(path).is_ok_and(|now| &now == *bytes)).count();
     assert!(restored >= 1, "the entry that was used is the right one again");

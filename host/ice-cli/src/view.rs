@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use crate::interrupt;
 use crate::output::Output;
+use crate::wire::Host;
 
 /// Shows progress until the execution ends, prints its outputs, and says how to exit.
-pub(crate) async fn follow(handle: Handle, output: &Output) -> Result<Exit, Vec<Problem>> {
+pub(crate) async fn follow(handle: Handle, host: &Host, output: &Output) -> Result<Exit, Vec<Problem>> {
     let id = handle.id.clone();
     output.note(&format!("execution {id}"));
     let mut live = handle.events();
@@ -35,6 +36,7 @@ pub(crate) async fn follow(handle: Handle, output: &Output) -> Result<Exit, Vec<
         }
     };
     bar.finish_and_clear();
+    host.runtime.take_refused().iter().for_each(|problem| output.warn(problem));
     Ok(print(&id.0, &ending, asked_to_stop, output))
 }
 

@@ -151,6 +151,7 @@ codes! {
     R004 E_DISK 500 Failed "The store could not be written: disk full, not writable, or it disappeared.";
     T035 E_IMPORT 422 Refused "A component imports something that this host does not offer to its kind.";
     T036 E_COMPONENT 422 Refused "The bytes are not a component of a kind that this host runs, or cannot be compiled.";
+    T037 E_CODE_RECORD 403 Refused "Compiled code on disk is not as this host wrote it; it is thrown away and made again.";
 
     // X: execution.
     X001 E_NODE_FAILED 500 Failed "A node failed.";

@@ -9,6 +9,7 @@ use std::hash::{Hash as _, Hasher};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -39,6 +40,8 @@ pub(crate) struct Aot {
     folder: PathBuf,
     key: [u8; KEY_BYTES],
     configuration: [u8; 32],
+    /// Records that were thrown away, each with why (T037).
+    refused: Mutex<Vec<Problem>>,
 }
 
 impl Aot {
@@ -63,7 +66,7 @@ impl Aot {
             ));
         }
         let key = read_key(&folder.join("key")).map_err(|error| cannot("used", error))?;
-        Ok(Self { folder: folder.to_owned(), key, configuration: configuration(engine) })
+        Ok(Self { folder: folder.to_owned(), key, configuration: configuration(engine), refused: Mutex::default() })
     }
 
     /// Loads the compiled form of `component`; `None` when there is no record. A record that is not authentic, or
@@ -75,8 +78,18 @@ impl Aot {
         if loaded.is_none() {
             // Also when it cannot be deleted: the caller compiles anew and overwrites it.
             let _ = fs::remove_file(&path);
+            let problem =
+                Problem::new(Code::T037, "compiled code on disk is not as this host wrote it; nothing of it ran")
+                    .file(path.display().to_string())
+                    .help("it was thrown away and made again; find out who else can write to that folder");
+            self.refused.lock().expect("no panic while listing").push(problem);
         }
         loaded
+    }
+
+    /// Takes the records that were refused since the last time.
+    pub(crate) fn take_refused(&self) -> Vec<Problem> {
+        std::mem::take(&mut *self.refused.lock().expect("no panic while listing"))
     }
 
     /// Keeps the compiled form. Failing to do so costs the next process a compilation, nothing else.

@@ -117,6 +117,11 @@ impl Cache {
         entries.rows.get(digest).is_some_and(|row| row.loading.peek().is_some())
     }
 
+    /// Takes the records on disk that were refused since the last time.
+    pub(crate) fn take_refused(&self) -> Vec<Problem> {
+        self.compiler.aot.as_ref().map(Aot::take_refused).unwrap_or_default()
+    }
+
     /// What the cache did so far.
     pub(crate) fn counts(&self) -> CacheCounts {
         CacheCounts {

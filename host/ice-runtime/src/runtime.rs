@@ -100,6 +100,12 @@ impl Runtime {
         &self.inner.warnings
     }
 
+    /// Compiled code on disk that was refused since this was last asked (T037): to be shown, because somebody changed
+    /// it. The component was compiled anew.
+    pub fn take_refused(&self) -> Vec<Problem> {
+        self.inner.cache.take_refused()
+    }
+
     /// How instances are allocated, for people: `pooling + pagemap scan`, `pooling` or `on demand`.
     pub fn allocation(&self) -> &'static str {
         self.inner.sandbox.allocation

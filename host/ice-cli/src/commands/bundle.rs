@@ -151,7 +151,7 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
     };
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
     let handle = host.engine.start(host.start(plan, Value::Object(inputs), args.session)).await?;
-    let outcome = view::follow(handle, output).await;
+    let outcome = view::follow(handle, &host, output).await;
     if let Some(bin) = bin {
         output.note(&format!("the HTTP bin received {}", bin.count()));
     }

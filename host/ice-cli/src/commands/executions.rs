@@ -60,7 +60,7 @@ pub(crate) async fn run(command: ExecutionsCommand, config: &Config, output: &Ou
         ExecutionsCommand::Resume { id } => {
             let host = Host::open(config, output).await?;
             let handle = host.engine.resume(&ExecutionId(id)).await.map_err(one)?;
-            view::follow(handle, output).await
+            view::follow(handle, &host, output).await
         }
         ExecutionsCommand::Cancel { id } => cancel(&ExecutionId(id), config, output).await,
     }

@@ -41,5 +41,5 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
     let start = host.start(plan, Value::Object(inputs), args.session);
     let handle = host.engine.start(start).await?;
-    view::follow(handle, output).await
+    view::follow(handle, &host, output).await
 }
