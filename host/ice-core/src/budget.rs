@@ -61,6 +61,8 @@ pub struct Receipt {
     pub peak_memory: u64,
     /// Calls from the guest into the host.
     pub host_calls: u32,
+    /// Requests that were let out through the http capability; those that failed on their way count.
+    pub http_requests: u32,
     /// Bytes sent out through the http capability.
     pub egress_bytes: u64,
     /// Log lines that were dropped at the log limit.

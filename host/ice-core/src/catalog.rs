@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::grant::Grant;
 use crate::id::Digest;
+use crate::manifest::Deprecation;
 
 /// Whether a call leaves traces outside the execution.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -52,6 +53,12 @@ pub struct Callable {
     pub version: String,
     /// Digest of the component's bytes.
     pub artifact: Digest,
+    /// The statement the plugin was verified with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<Digest>,
+    /// When it went out of use, and for what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<Deprecation>,
     /// Derived from the component's imports.
     pub effects: Effects,
     /// What the operator lets it do.
@@ -71,6 +78,9 @@ pub struct BundleEntry {
     pub artifact: Digest,
     /// Whether the bundle starts here when no entry is named.
     pub entrypoint: bool,
+    /// When it went out of use, and for what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<Deprecation>,
 }
 
 /// Everything installed and verified. Immutable; an install makes a new one.

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::budget::{Budget, Receipt, Usage};
+use crate::catalog::{CallKind, Callable};
 use crate::grant::Capability;
 use crate::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use crate::problem::Problem;
+use crate::wait::{Question, Resolution, WaitId};
 
 /// One fact, with its place in the list.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -93,12 +95,57 @@ pub enum Fact {
     },
     /// A process took the execution over after another one left it.
     ExecutionResumed,
+    /// Everything that remains waits for an answer: the process gave the execution back, and nothing of it is in
+    /// memory any more.
+    ExecutionParked {
+        /// When the first of its waits runs out; `None` when none does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<UnixMs>,
+        /// What it and the executions inside it spent so far.
+        #[serde(default, skip_serializing_if = "is_no_usage")]
+        usage: Usage,
+    },
+    /// A node asks a person and waits for the answer.
+    WaitOpened {
+        /// Names the wait.
+        wait: WaitId,
+        /// What is asked.
+        question: Box<Question>,
+        /// When the time is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<UnixMs>,
+    },
+    /// Nobody answered in time, and somebody else is asked.
+    WaitEscalated {
+        /// The wait.
+        wait: WaitId,
+        /// Who is asked now.
+        to: String,
+        /// When their time is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<UnixMs>,
+    },
+    /// The wait is over.
+    WaitResolved {
+        /// The wait.
+        wait: WaitId,
+        /// How.
+        resolution: Box<Resolution>,
+    },
+    /// The answer is no longer wanted: the node was stopped.
+    WaitWithdrawn {
+        /// The wait.
+        wait: WaitId,
+    },
     /// A node begins an attempt.
     NodeStarted {
         /// The node's kind, for example `tool`.
         kind: String,
         /// Stays the same when the attempt is repeated after a crash: an effect's receiver can tell it is the same.
         idempotency_key: String,
+        /// The component it calls, for nodes that call one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        component: Option<Box<CalledComponent>>,
     },
     /// An attempt failed and another will follow.
     NodeRetried {
@@ -106,6 +153,9 @@ pub enum Fact {
         problem: Problem,
         /// Pause before the next attempt.
         delay_ms: u64,
+        /// What the attempt cost nonetheless, for nodes that called a component.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receipt: Option<Box<Receipt>>,
     },
     /// A node is done.
     NodeFinished {
@@ -182,6 +232,42 @@ fn is_no_usage(usage: &Usage) -> bool {
     *usage == Usage::default()
 }
 
+/// Which component a node calls, told by the event itself: what it cost stays attributed when the plugin is upgraded
+/// or removed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct CalledComponent {
+    /// Tool or agent.
+    pub kind: CallKind,
+    /// The tool or agent.
+    pub name: String,
+    /// The plugin it comes from, `scope/name`.
+    pub plugin: String,
+    /// That plugin's version; `None` when the execution pinned a component that is not the installed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Digest of the component's bytes.
+    pub artifact: Digest,
+    /// The statement the plugin was verified with; `None` as for `version`, or when the catalog does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<Digest>,
+}
+
+impl CalledComponent {
+    /// The component with the digest `artifact` that is called as `callable`. What the catalog says of a plugin holds
+    /// only for the bytes it was signed with.
+    pub fn new(callable: &Callable, artifact: Digest) -> Self {
+        let same = callable.artifact == artifact;
+        Self {
+            kind: callable.kind,
+            name: callable.name.clone(),
+            plugin: callable.plugin.clone(),
+            version: same.then(|| callable.version.clone()),
+            artifact,
+            statement: callable.statement.filter(|_| same),
+        }
+    }
+}
+
 /// One use of a capability. `ordinal` and `request` identify it when the call is made again after a crash:
 /// a guest is deterministic up to here, so its n-th request must be the same one.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -202,4 +288,57 @@ pub struct CapabilityUse {
     pub usage: Usage,
     /// From request to answer.
     pub ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::Effects;
+
+    #[test]
+    fn what_the_catalog_says_holds_only_for_its_own_bytes() {
+        let callable = Callable {
+            kind: CallKind::Tool,
+            name: "quote".into(),
+            description: String::new(),
+            input_schema: Value::Null,
+            output_schema: Value::Null,
+            tags: Vec::new(),
+            plugin: "acme/shop".into(),
+            version: "1.2.3".into(),
+            artifact: Digest::of(b"new"),
+            statement: Some(Digest::of(b"statement")),
+            deprecated: None,
+            effects: Effects::None,
+            granted: Arc::default(),
+        };
+        let same = CalledComponent::new(&callable, callable.artifact);
+        assert_eq!((same.version.as_deref(), same.statement), (Some("1.2.3"), callable.statement));
+        let pinned = CalledComponent::new(&callable, Digest::of(b"old"));
+        assert_eq!((pinned.plugin.as_str(), pinned.artifact), ("acme/shop", Digest::of(b"old")));
+        assert_eq!((pinned.version, pinned.statement), (None, None));
+    }
+
+    #[test]
+    fn events_of_before_components_were_named_still_parse() {
+        let started = json!({ "seq": 2, "at": 5, "path": "a", "attempt": 1, "event": "node_started",
+            "kind": "tool", "idempotency_key": "k" });
+        let retried = json!({ "seq": 3, "at": 6, "path": "a", "attempt": 1, "event": "node_retried",
+            "problem": { "code": "ICE-X001", "message": "no" }, "delay_ms": 5 });
+        let finished = json!({ "seq": 4, "at": 9, "path": "a", "attempt": 2, "event": "node_finished", "output": 1,
+            "receipt": { "cpu_us": 7, "wall_us": 8, "peak_memory": 9, "host_calls": 1, "egress_bytes": 0,
+                "log_lines_dropped": 0, "usage": {} } });
+        let event: Event = serde_json::from_value(started.clone()).expect("an old start");
+        assert!(matches!(&event.fact, Fact::NodeStarted { component: None, .. }));
+        assert_eq!(serde_json::to_value(&event).expect("prints"), started, "and is not written with more");
+        let event: Event = serde_json::from_value(retried).expect("an old retry");
+        assert!(matches!(event.fact, Fact::NodeRetried { receipt: None, .. }));
+        let event: Event = serde_json::from_value(finished).expect("an old end");
+        let Fact::NodeFinished { receipt: Some(receipt), .. } = event.fact else { panic!("no receipt") };
+        assert_eq!((receipt.cpu_us, receipt.http_requests), (7, 0));
+    }
 }

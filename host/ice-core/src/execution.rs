@@ -11,6 +11,7 @@ use crate::budget::{Budget, Usage};
 use crate::event::{Event, Fact, FinalStatus, SkipReason};
 use crate::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use crate::problem::Problem;
+use crate::wait::{OpenWait, WaitId};
 
 /// How an execution ended, with everything a caller wants of it.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -42,6 +43,8 @@ pub fn ending(events: &[Event]) -> Option<Ending> {
 pub enum Status {
     /// It has not ended: some process runs it, or one was stopped and it waits to be resumed.
     Running,
+    /// No process runs it: everything that remains waits for an answer.
+    Waiting,
     /// Every node that had to run ran.
     Completed,
     /// Some node failed, and the failure policy let the rest go on.
@@ -57,6 +60,7 @@ impl Status {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Completed => "completed",
             Self::CompletedWithErrors => "completed_with_errors",
             Self::Failed => "failed",
@@ -169,6 +173,12 @@ pub struct Execution {
     pub reserved: BTreeMap<NodePath, Usage>,
     /// Nodes by path, nested ones too.
     pub nodes: BTreeMap<NodePath, NodeRecord>,
+    /// Waits that are open.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waits: BTreeMap<WaitId, OpenWait>,
+    /// While it waits: when the first of its waits runs out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<UnixMs>,
     /// Why somebody asked it to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_requested: Option<String>,
@@ -207,6 +217,8 @@ fn started(first: &Event) -> Option<Execution> {
         usage: Usage::default(),
         reserved: BTreeMap::new(),
         nodes: BTreeMap::new(),
+        waits: BTreeMap::new(),
+        due: None,
         cancel_requested: None,
         started: first.at,
         updated: first.at,
@@ -224,15 +236,19 @@ impl Execution {
         }
         self.updated = self.updated.max(event.at);
         self.seq = event.seq;
+        if self.status == Status::Waiting {
+            // Whatever comes next: somebody took it up.
+            (self.status, self.due) = (Status::Running, None);
+        }
         match &event.fact {
-            Fact::NodeStarted { kind, idempotency_key } => {
+            Fact::NodeStarted { kind, idempotency_key, .. } => {
                 let node = self.node(event);
                 node.kind.clone_from(kind);
                 node.idempotency_key.clone_from(idempotency_key);
                 node.attempts = node.attempts.max(event.attempt);
                 node.started.get_or_insert(event.at);
             }
-            Fact::NodeRetried { problem, delay_ms } => {
+            Fact::NodeRetried { problem, delay_ms, .. } => {
                 let due = event.at.saturating_add(*delay_ms);
                 self.node(event).state = NodeState::Retrying { due, problem: problem.clone() };
             }
@@ -256,9 +272,30 @@ impl Execution {
             Fact::CancelRequested { reason } => self.cancel_requested = Some(reason.clone()),
             Fact::ExecutionFinished { status, outputs, problem, .. } => {
                 self.status = (*status).into();
+                self.waits.clear();
                 self.outputs = outputs.clone();
                 self.problem.clone_from(problem);
             }
+            Fact::ExecutionParked { due, .. } => (self.status, self.due) = (Status::Waiting, *due),
+            Fact::WaitOpened { wait, question, due } => {
+                let open = OpenWait {
+                    path: event.path.clone(),
+                    attempt: event.attempt,
+                    question: (**question).clone(),
+                    opened: event.at,
+                    due: *due,
+                    escalated_to: None,
+                    level: 0,
+                };
+                self.waits.insert(wait.clone(), open);
+            }
+            Fact::WaitEscalated { wait, to, due } => {
+                if let Some(open) = self.waits.get_mut(wait) {
+                    (open.due, open.escalated_to) = (*due, Some(to.clone()));
+                    open.level += 1;
+                }
+            }
+            Fact::WaitResolved { wait, .. } | Fact::WaitWithdrawn { wait } => drop(self.waits.remove(wait)),
             Fact::ExecutionStarted { .. } | Fact::ExecutionResumed | Fact::CapabilityUsed(_) | Fact::Logged { .. } => {}
         }
     }
@@ -312,7 +349,8 @@ mod tests {
     }
 
     fn node_started(seq: u64, at: UnixMs, path: &str, attempt: u32) -> Event {
-        event(seq, at, path, attempt, Fact::NodeStarted { kind: "tool".into(), idempotency_key: "k".into() })
+        let fact = Fact::NodeStarted { kind: "tool".into(), idempotency_key: "k".into(), component: None };
+        event(seq, at, path, attempt, fact)
     }
 
     #[test]
@@ -324,7 +362,7 @@ mod tests {
     #[test]
     fn nodes_go_through_retry_to_their_final_state() {
         let problem = Problem::new(Code::X001, "no answer");
-        let retried = Fact::NodeRetried { problem: problem.clone(), delay_ms: 50 };
+        let retried = Fact::NodeRetried { problem: problem.clone(), delay_ms: 50, receipt: None };
         let mut events = vec![begin(), node_started(2, 1_010, "a", 1), event(3, 1_020, "a", 1, retried)];
         let at_rest = replay(&events).expect("a start");
         assert_eq!(at_rest.nodes[&NodePath("a".into())].state, NodeState::Retrying { due: 1_070, problem });
@@ -349,6 +387,31 @@ mod tests {
         let execution = replay(&events).expect("a start");
         assert_eq!(execution.usage, price(40));
         assert_eq!(execution.reserved.keys().map(NodePath::as_str).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn waits_open_are_passed_on_and_end() {
+        use crate::wait::{Question, Resolution};
+        let wait = WaitId("e.0123456789abcdef".into());
+        let question = Box::new(Question { message: "ok?".into(), ..Question::default() });
+        let mut events = vec![
+            begin(),
+            node_started(2, 1_010, "ask", 1),
+            event(3, 1_020, "ask", 1, Fact::WaitOpened { wait: wait.clone(), question, due: Some(9_000) }),
+            event(4, 1_030, "", 0, Fact::ExecutionParked { due: Some(9_000), usage: Usage::default() }),
+        ];
+        let parked = replay(&events).expect("a start");
+        assert_eq!((parked.status, parked.due, parked.waits.len()), (Status::Waiting, Some(9_000), 1));
+        events.push(event(5, 9_000, "", 0, Fact::ExecutionResumed));
+        let escalated = Fact::WaitEscalated { wait: wait.clone(), to: "bob".into(), due: None };
+        events.push(event(6, 9_001, "ask", 1, escalated));
+        let awake = replay(&events).expect("a start");
+        assert_eq!((awake.status, awake.due, awake.active_ms), (Status::Running, None, 31));
+        let open = &awake.waits[&wait];
+        assert_eq!((open.level, open.escalated_to.as_deref(), open.due), (1, Some("bob"), None));
+        let resolution = Box::new(Resolution { approved: true, ..open.question.unanswered() });
+        events.push(event(7, 9_002, "ask", 1, Fact::WaitResolved { wait, resolution }));
+        assert!(replay(&events).expect("a start").waits.is_empty());
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod grant;
 
 pub mod event;
 pub mod execution;
+pub mod wait;
 
 pub mod catalog;
 pub mod ports;

@@ -2,11 +2,14 @@
 //!
 //! A lock is an integrity pin and no root of trust: signatures are checked all the same.
 
+use std::collections::BTreeSet;
+
 use semver::Version;
 use serde::Deserialize;
 
+use crate::grant::{Grant, widens};
 use crate::id::Digest;
-use crate::manifest::{Kind, check_name, printable};
+use crate::manifest::{Kind, Manifest, check_name, printable};
 use crate::problem::{Code, Problem};
 
 /// A whole lock file.
@@ -66,6 +69,46 @@ pub struct LockedArtifact {
     pub size: u64,
 }
 
+impl LockedPackage {
+    /// The members of this entry that `found` has otherwise. Empty when both pin the same plugin: where it came from
+    /// is a hint, so that mirrors do not change an entry; what was granted and chosen beside it is not part of it; who
+    /// signed is compared with [`LockedPackage::missing_signers`].
+    pub fn differs(&self, found: &Self) -> Vec<&'static str> {
+        let members = [
+            ("statement", self.statement == found.statement),
+            ("manifest", self.manifest == found.manifest),
+            ("artifacts", self.artifacts == found.artifacts),
+            ("kind", self.kind == found.kind),
+            ("sequence", self.sequence == found.sequence),
+            ("interface", self.interface == found.interface),
+        ];
+        members.into_iter().filter(|(_, same)| !same).map(|(member, _)| member).collect()
+    }
+
+    /// Keys that signed when this was locked and are not among `signers`. Signing again with one key more is no change.
+    pub fn missing_signers(&self, signers: &[Digest]) -> Vec<Digest> {
+        self.signed_by.iter().filter(|keyid| !signers.contains(keyid)).copied().collect()
+    }
+}
+
+/// What a grant allows, in the words of a lock: `http:GET https://api.example.com/*`, sorted. Limits are not rights.
+pub fn granted_words(grant: &Grant) -> Vec<String> {
+    let rights = Grant { limits: crate::grant::LimitSettings::default(), ..grant.clone() };
+    let mut words: Vec<String> =
+        widens(&Grant::default(), &rights).iter().map(|line| line.replacen('=', ":", 1)).collect();
+    words.sort();
+    words.dedup();
+    words
+}
+
+/// What `operator` permits of what a plugin asks for, in the words of a lock: the one way both sides of a comparison are
+/// made. Rules come out in their normal form, however they were written.
+pub fn permitted_words(operator: &Grant, manifest: &Manifest) -> Vec<String> {
+    let effective = manifest.requested().into_iter().map(|(_, asked)| operator.intersect(asked));
+    let words: BTreeSet<String> = effective.flat_map(|grant| granted_words(&grant)).collect();
+    words.into_iter().collect()
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -94,6 +137,27 @@ impl Lock {
             Ok(index) => self.packages[index] = package,
             Err(index) => self.packages.insert(index, package),
         }
+    }
+
+    /// Adds a package in the place of every version of that name.
+    pub fn replace(&mut self, package: LockedPackage) {
+        self.packages.retain(|other| other.name != package.name);
+        self.insert(package);
+    }
+
+    /// The entry of exactly this version.
+    pub fn get(&self, name: &str, version: &Version) -> Option<&LockedPackage> {
+        self.packages.iter().find(|package| package.name == name && package.version == *version)
+    }
+
+    /// The entry of this name; of several, which only a merge makes, the newest.
+    pub fn find(&self, name: &str) -> Option<&LockedPackage> {
+        self.packages.iter().rfind(|package| package.name == name)
+    }
+
+    /// Whether exactly this plugin is locked.
+    pub fn covers(&self, statement: &Digest) -> bool {
+        self.packages.iter().any(|package| package.statement == *statement)
     }
 
     /// Every package, sorted by name and version.

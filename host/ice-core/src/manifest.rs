@@ -22,10 +22,10 @@ pub use date::{UnixSeconds, parse_date, print_date};
 pub use names::{DEFAULT_SCOPE, check_name, near_names, nearest, qualified, short};
 pub(crate) use parts::unknown_key;
 pub use parts::{BLUEPRINTS_INTERFACE, ExportedPart, PluginSettings, TASKS_INTERFACE, TOOLS_INTERFACE, from_parts};
-pub use text::{check_texts, hidden, printable};
+pub use text::{check_texts, hidden, printable, printable_lines};
 
 use crate::catalog::Effects;
-use crate::grant::Grant;
+use crate::grant::{Grant, widens};
 use crate::id::Digest;
 use crate::problem::{Code, Problem};
 
@@ -54,6 +54,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Plugin, Self::Kit, Self::Bundle];
+
     /// The word in manifests and media types.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -327,6 +330,18 @@ impl Manifest {
             }
         }
         found
+    }
+
+    /// Everything that its components ask for, as one grant.
+    pub fn asks(&self) -> Grant {
+        let mut requests = self.requested().into_iter().map(|(_, asked)| asked);
+        let mut all = requests.next().cloned().unwrap_or_default();
+        let nothing = Grant::default();
+        for line in requests.flat_map(|asked| widens(&nothing, asked)) {
+            // A line of `widens` is a setting, and what a manifest asks for was checked when it was read.
+            let _ = all.set(&line);
+        }
+        all
     }
 
     /// JSON Schema of a component's input, with a reference into `schemas` followed.

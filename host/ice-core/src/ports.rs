@@ -153,7 +153,8 @@ pub struct HttpRequest {
     pub method: String,
     /// Absolute.
     pub url: String,
-    /// Names in lower case. A value may hold `{{secret:NAME}}`.
+    /// Names in lower case. A value may hold `{{secret:NAME}}`, and `{{hmac_sha256:NAME}}` for the HMAC-SHA256 of the
+    /// body under that secret in lower-case hexadecimal. Both are filled in on the way out, by the same rules.
     pub headers: Vec<(String, String)>,
     /// The whole body.
     pub body: Vec<u8>,
@@ -323,7 +324,7 @@ pub struct ExecutionRow {
     pub id: ExecutionId,
     /// A name for people.
     pub name: String,
-    /// `running`, `completed`, `completed_with_errors`, `failed` or `cancelled`.
+    /// `running`, `waiting`, `completed`, `completed_with_errors`, `failed` or `cancelled`.
     pub status: String,
     /// When it started.
     pub started: UnixMs,
@@ -333,6 +334,8 @@ pub struct ExecutionRow {
     pub events: u64,
     /// Whether some process holds an unexpired lease.
     pub held: bool,
+    /// How many waits are open.
+    pub waits: u64,
 }
 
 /// The event lists. Implemented by ice-store.
@@ -364,6 +367,11 @@ pub trait Events: Send + Sync {
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure>;
     /// The request left by [`Events::request_cancel`], if any.
     async fn cancel_requested(&self, id: &ExecutionId) -> Result<Option<String>, Failure>;
+    /// Executions that have not ended and have open waits, newest first; of everybody when `who` is `None`.
+    /// A store counts `WaitOpened` and, back down, `WaitResolved` and `WaitWithdrawn` as they are appended.
+    async fn waiting(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
+    /// Executions whose newest event is `ExecutionParked` with a `due` that is not after `now`, longest overdue first.
+    async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
 }
 
 /// Content-addressed JSON documents, such as blueprints. Implemented by ice-store.

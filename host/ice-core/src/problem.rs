@@ -70,7 +70,6 @@ codes! {
     B008 E_DUPLICATE_KEY 422 Usage "A mapping has the same key twice.";
     B009 E_SCHEMA_VERSION 422 Usage "The `schema_version` is not one this version reads.";
     B010 E_KIND 422 Usage "A node type that does not exist.";
-    B011 E_NOT_AVAILABLE 422 Usage "A node type that exists and is not available yet.";
     B012 E_UNKNOWN_NODE 422 Usage "A dependency, fallback, mapping or output names a node that does not exist.";
     B013 E_CYCLE 422 Usage "Nodes depend on each other in a circle.";
     B014 E_UNKNOWN_TOOL 422 Usage "No installed kit has a tool of this name.";
@@ -143,15 +142,37 @@ codes! {
     T027 E_NAME_TAKEN 422 Refused "A name reads the same as one that exists: `-`, `_` and nothing are equal.";
     T028 W_NEAR 422 Refused "A name is one letter away from one that exists.";
     T029 E_TOO_LARGE 422 Refused "Signed data or an artifact is larger than its limit.";
+    T035 E_IMPORT 422 Refused "A component imports something that this host does not offer to its kind.";
+    T036 E_COMPONENT 422 Refused "The bytes are not a component of a kind that this host runs, or cannot be compiled.";
+    T037 E_CODE_RECORD 403 Refused "Compiled code on disk is not as this host wrote it; it is thrown away and made again.";
+    T038 E_CLOCK 403 Refused "The clock stands well before a moment that this machine has already seen.";
+    T039 E_LOCK 403 Refused "What was found is not what the lock pins.";
+    T040 E_LOCK_STALE 409 Refused "The lock would have to change, and `--locked` or `--frozen` does not allow it.";
+    T041 E_COOLDOWN 403 Refused "A release is younger than the pause that the policy asks for.";
+    T042 E_ROOT 403 Refused "A root is not the next one, or not signed by the old and the new keys.";
+    T043 E_ROOT_EXPIRED 403 Refused "The newest known root has expired.";
+    T044 E_NO_DYNAMIC 403 Refused "Nothing may be installed or changed while the host runs with `--no-dynamic`.";
+    T045 E_UNLISTED 403 Refused "A component is not covered by the lock.";
+    T046 E_ARCHIVE 422 Refused "An archive is not in the closed form of `.ice.tgz`.";
+    T047 E_CHANGED 403 Refused "An update has another signer or tells the model something else, and nobody accepted that.";
+    T048 E_YANKED 403 Refused "A version was yanked: it is not newly installed; where it is locked it still runs.";
+    T049 E_SIGNED_FORM 422 Refused "A signed document (index, revocations, root) is not in its form.";
 
     // R: the local store and registries.
     R001 E_NOT_FOUND 404 Usage "The store has no plugin, version or artifact of this name.";
     R002 E_LAYOUT 500 Refused "The store is not an OCI image layout, or its index cannot be read.";
     R003 E_EXISTS 409 Usage "This name and version exist already with other content.";
     R004 E_DISK 500 Failed "The store could not be written: disk full, not writable, or it disappeared.";
-    T035 E_IMPORT 422 Refused "A component imports something that this host does not offer to its kind.";
-    T036 E_COMPONENT 422 Refused "The bytes are not a component of a kind that this host runs, or cannot be compiled.";
-    T037 E_CODE_RECORD 403 Refused "Compiled code on disk is not as this host wrote it; it is thrown away and made again.";
+    R005 E_UNAVAILABLE 503 Failed "A registry cannot be reached, is overloaded, or broke off; what it has is not known.";
+    R006 E_REGISTRY 502 Refused "A registry answered with something that its protocol or this host does not allow.";
+    R007 E_LOGIN 401 Refused "A registry wants other credentials than those at hand, or refuses the ones it got.";
+    R008 E_REALM 403 Refused "A registry names a place for its credentials that is neither its own host nor listed for it.";
+    R009 E_REDIRECT 502 Refused "A registry redirects too often, or from https to http.";
+    R010 E_RESOLVE 409 Refused "No set of versions satisfies every requirement.";
+    R011 E_REJECTED 422 Refused "A submission to an index was rejected by its rules or its owner.";
+    R012 E_INDEX_CHANGED 409 Failed "A page was asked for with the mark of another version of the index.";
+    R013 E_TOKEN 403 Refused "A token is not valid, has run out, or is not for this name or use.";
+    R014 E_REFERENCE 422 Usage "A registry, repository or tag is not in its grammar.";
 
     // X: execution.
     X001 E_NODE_FAILED 500 Failed "A node failed.";
@@ -171,6 +192,13 @@ codes! {
     X015 E_TOOL_NOT_ALLOWED 403 Failed "An agent asked for a tool that is not on its list.";
     X016 E_ITERATIONS 500 Failed "An agent did not come to an end within its iterations.";
     X017 E_HISTORY 500 Failed "The stored events of an execution do not make sense.";
+    X018 E_WAITING 409 Failed "The execution waits for an answer, and goes on when one is given.";
+    X019 E_WAIT_UNKNOWN 404 Failed "There is no such wait, or it is over.";
+    X020 E_ANSWER 422 Failed "An answer is not one to what the wait asks.";
+    X021 E_WAIT_TIMEOUT 504 Failed "Nobody answered a wait in time.";
+    X022 E_WEBHOOK_STATUS 502 Failed "A webhook was answered with a status that means failure.";
+    X023 E_MONITOR 409 Failed "A monitor stopped the execution.";
+    X024 E_UNDECIDED 500 Failed "A swarm has too few agents left to decide.";
     X030 E_TOOL_INPUT 422 Failed "A component says that its input is not what it asks for.";
     X031 E_TOOL_FAILED 500 Failed "A component ran and reported a failure.";
     X032 E_TRAP 500 Failed "A component crashed or ended itself.";
@@ -215,6 +243,7 @@ codes! {
     C003 E_ENVIRONMENT 500 Usage "The machine does not offer what the command needs: a folder, a port, threads.";
     C004 E_SETTINGS 400 Usage "A setting in `ice.toml` or the environment is wrong.";
     C005 E_TOOLCHAIN 400 Usage "A tool that building plugins needs is missing or failed.";
+    C006 E_CONFIG 400 Usage "A setting of a registry is wrong: its address, certificate, login or mirrors.";
     C020 E_SECRET_SETTING 400 Usage "A secret of the operator cannot be used: its name, its value or its file.";
     C021 E_EGRESS_SETTING 400 Usage "A setting of outgoing requests is wrong: an allowed address, a certificate, a limit.";
     C022 E_LLM_SETTING 400 Usage "A setting of a language model provider or a price is wrong.";

@@ -60,3 +60,61 @@ fn a_lock_that_cannot_be_read_says_where() {
     assert_eq!(Lock::parse(&text.replace("a/a", "A/a")).unwrap_err().code, Code::T018);
     assert_eq!(Lock::parse(&text.replace("size = 8", "size = 8, extra = 1")).unwrap_err().code, Code::M007);
 }
+
+#[test]
+fn an_entry_pins_the_plugin_and_not_where_it_came_from() {
+    let entry = package("acme/csv", "1.0.0");
+    let mirrored = LockedPackage {
+        source: Some("oci://mirror.example/acme/csv".to_owned()),
+        oci_digest: Some(Digest::of(b"other")),
+        granted: Vec::new(),
+        dependencies: Vec::new(),
+        ..entry.clone()
+    };
+    assert!(entry.differs(&mirrored).is_empty());
+    let changed = LockedPackage { statement: Digest::of(b"T"), sequence: 18, ..entry.clone() };
+    assert_eq!(entry.differs(&changed), ["statement", "sequence"]);
+    assert_eq!(entry.missing_signers(&[Digest::of(b"other"), Digest::of(b"K")]), []);
+    assert_eq!(entry.missing_signers(&[Digest::of(b"other")]), [Digest::of(b"K")]);
+}
+
+#[test]
+fn a_lock_finds_by_name_version_and_statement() {
+    let lock = Lock::new([package("a/a", "1.10.0"), package("a/a", "1.9.0"), package("b/b", "1.0.0")]);
+    assert_eq!(lock.find("a/a").unwrap().version, Version::new(1, 10, 0));
+    assert_eq!(lock.get("a/a", &Version::new(1, 9, 0)).unwrap().version, Version::new(1, 9, 0));
+    assert!(lock.find("a").is_none() && lock.get("b/b", &Version::new(2, 0, 0)).is_none());
+    assert!(lock.covers(&Digest::of(b"S")) && !lock.covers(&Digest::of(b"M")));
+}
+
+#[test]
+fn grants_are_written_as_rights_without_limits() {
+    let grant: Grant = serde_json::from_value(serde_json::json!({
+        "http": ["GET https://b.example/*", "GET https://a.example/*"], "executions": true,
+        "secrets": {"KEY": ["a.example"]}, "limits": {"timeout_seconds": 3},
+    }))
+    .unwrap();
+    let expected =
+        ["executions:true", "http:GET https://a.example/*", "http:GET https://b.example/*", "secrets.KEY:a.example"];
+    assert_eq!(granted_words(&grant), expected);
+    assert_eq!(granted_words(&Grant::default()), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_permitted_reads_the_same_however_the_grant_was_written() {
+    let document = serde_json::json!({
+        "schema_version": "plugins.v0", "kind": "kit", "name": "acme/web", "version": "1.0.0", "sequence": 1,
+        "created": "2026-11-20T00:00:00Z", "components": [{
+            "node_type": "tool", "name": "get", "import": "ice:plugin/tools@0.1.0#get", "version": "1.0.0",
+            "artifact": Digest::of(b"A"), "size": 8, "description": "",
+            "capabilities": {"http": ["GET,POST https://*:*"], "memory": {"read": ["*"], "write": []}},
+        }],
+    });
+    let manifest = Manifest::from_value(&document).unwrap();
+    let asked = manifest.requested()[0].1.clone();
+    let as_asked = permitted_words(&asked, &manifest);
+    assert_eq!(as_asked, permitted_words(&asked.intersect(&asked), &manifest));
+    assert_eq!(as_asked, ["http:GET,POST https://*:*/*", "memory.read:*"]);
+    let narrower = Grant { http: vec!["GET https://a.example/x".to_owned()], ..Grant::default() };
+    assert_eq!(permitted_words(&narrower, &manifest), ["http:GET https://a.example/x"]);
+}

@@ -27,7 +27,8 @@ pub fn parse_strict(bytes: &[u8]) -> Result<Value, Problem> {
         return Err(noncanonical("begins with a byte order mark"));
     }
     if depth(bytes) > DEPTH_MAX {
-        return Err(Problem::new(Code::M001, format!("the JSON is nested deeper than {DEPTH_MAX} levels")));
+        return Err(Problem::new(Code::M001, format!("the JSON is nested deeper than {DEPTH_MAX} levels"))
+            .help("write it flatter; nothing that is signed needs more"));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let parsed = Strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));

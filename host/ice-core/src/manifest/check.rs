@@ -138,7 +138,11 @@ fn component_rules(manifest: &Manifest, component: &Component) -> Vec<Problem> {
     }
     if component.size > ARTIFACT_BYTES_MAX {
         let message = format!("{} bytes are more than the {ARTIFACT_BYTES_MAX} of an artifact", component.size);
-        problems.push(Problem::new(Code::T029, message).pointer("/size"));
+        problems.push(
+            Problem::new(Code::T029, message)
+                .help("build it with `opt-level = \"s\"` and `strip = true`, or split it")
+                .pointer("/size"),
+        );
     }
     let grant = component.capabilities.clone().unwrap_or_default();
     for problem in grant.check() {
@@ -200,7 +204,11 @@ fn file_rules(manifest: &Manifest) -> Vec<Problem> {
         }
         if file.size > ARTIFACT_BYTES_MAX {
             let message = format!("{} bytes are more than the {ARTIFACT_BYTES_MAX} of an artifact", file.size);
-            problems.push(Problem::new(Code::T029, message).pointer(format!("/files/{index}/size")));
+            problems.push(
+                Problem::new(Code::T029, message)
+                    .help("make it smaller, or leave it out")
+                    .pointer(format!("/files/{index}/size")),
+            );
         }
     }
     problems

@@ -38,9 +38,9 @@ pub struct PluginSettings {
     /// SPDX expression.
     #[serde(default)]
     pub license: Option<String>,
-    /// Grows with every release of this name; 1 when absent.
-    #[serde(default = "first_release")]
-    pub sequence: u64,
+    /// Grows with every release of this name; [`PluginSettings::usual_sequence`] when absent.
+    #[serde(default)]
+    pub sequence: Option<u64>,
     /// RFC 3339; the caller's when absent.
     #[serde(default)]
     pub created: Option<String>,
@@ -67,10 +67,6 @@ pub struct PluginSettings {
     pub source: Option<Source>,
 }
 
-fn first_release() -> u64 {
-    1
-}
-
 impl PluginSettings {
     const KEYS: [&'static str; 14] = [
         "name",
@@ -88,6 +84,19 @@ impl PluginSettings {
         "dependencies",
         "source",
     ];
+
+    /// The sequence of a release whose author names none: it grows with the version, and a pre-release comes before its
+    /// release. M002 where versions are too large for that. Several
+    /// pre-releases of one version share a number: their author has to name it.
+    pub fn usual_sequence(version: &Version) -> Result<u64, Problem> {
+        const STEP: u64 = 100_000;
+        if [version.major, version.minor, version.patch].into_iter().any(|number| number >= STEP) {
+            let problem = Problem::new(Code::M002, format!("version {version} has a number over {}", STEP - 1));
+            return Err(problem.help("write `sequence = N` into plugin.toml, one more than that of the last release"));
+        }
+        let release = (version.major * STEP + version.minor) * STEP + version.patch;
+        Ok(release * 2 + u64::from(version.pre.is_empty()))
+    }
 
     /// Reads `plugin.toml` (M002, M003); every unknown top-level key is named with the nearest known one.
     pub fn parse(toml: &str) -> Result<Self, Vec<Problem>> {
@@ -166,12 +175,17 @@ pub fn from_parts(
     }
     let mut components: Vec<Component> = parts.iter().map(|part| component(settings, part)).collect();
     components.sort_by(|a, b| (a.node_type.as_str(), &a.name).cmp(&(b.node_type.as_str(), &b.name)));
+    let sequence = settings.sequence.map_or_else(|| PluginSettings::usual_sequence(&settings.version), Ok);
+    let sequence = sequence.unwrap_or_else(|problem| {
+        problems.push(problem);
+        0
+    });
     let manifest = Manifest {
         schema_version: SCHEMA_VERSION.to_owned(),
         kind: settings.kind,
         name: settings.name.clone(),
         version: settings.version.clone(),
-        sequence: settings.sequence,
+        sequence,
         created: settings.created.clone().unwrap_or_else(|| created.to_owned()),
         expires: settings.expires.clone(),
         description: settings.description.clone(),

@@ -291,3 +291,27 @@ proptest! {
         prop_assert!(parse_canonical(&bytes).is_ok());
     }
 }
+
+#[test]
+fn what_a_plugin_asks_for_is_what_all_of_its_components_ask_for() {
+    let component = |name: &str, capabilities: Value| {
+        json!({
+            "node_type": "tool", "name": name, "import": format!("ice:plugin/tools@0.1.0#{name}"), "version": "1.0.0",
+            "artifact": Digest::of(name.as_bytes()), "size": 8, "description": "", "capabilities": capabilities,
+        })
+    };
+    let document = json!({
+        "schema_version": "plugins.v0", "kind": "kit", "name": "acme/kit", "version": "1.0.0", "sequence": 1,
+        "created": "2026-11-20T00:00:00Z",
+        "components": [
+            component("a", json!({"memory": {"read": ["a"], "write": []}})),
+            component("b", json!({"http": ["GET https://b.example/*"], "memory": {"read": ["b"], "write": ["b"]}})),
+            component("c", json!({"llm": {"models": ["default"]}, "secrets": {"KEY": ["c.example"]}})),
+        ],
+    });
+    let manifest = Manifest::from_value(&document).unwrap();
+    let all = manifest.asks();
+    assert!(manifest.requested().len() == 3 && manifest.requested().iter().all(|(_, asked)| all.covers(asked)));
+    let expected = ["llm=default", "http=GET https://b.example/*", "memory.read=a", "memory.read=b", "memory.write=b"];
+    assert_eq!(widens(&Grant::default(), &all), [&expected[..], &["secrets.KEY=c.example"]].concat());
+}

@@ -96,6 +96,14 @@ fn check(text: &str, pointer: &str, problems: &mut Vec<Problem>) {
 
 /// `text` without what must not be printed, at most 120 characters: foreign text on its way into a message.
 pub fn printable(text: &str) -> String {
-    let visible = |c: &char| hidden(c.encode_utf8(&mut [0; 4])).is_none() && *c != '\n' && *c != '\t';
-    text.chars().filter(visible).take(120).collect()
+    text.chars().filter(is_shown).take(120).collect()
+}
+
+/// The lines of `text` without what must not be printed, whole: what a person has to see all of before saying yes.
+pub fn printable_lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.chars().filter(is_shown).collect()).collect()
+}
+
+fn is_shown(character: &char) -> bool {
+    hidden(character.encode_utf8(&mut [0; 4])).is_none() && *character != '\n' && *character != '\t'
 }
