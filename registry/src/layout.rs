@@ -19,10 +19,10 @@ use crate::oci::{Index, to_json};
 use crate::verify::short;
 
 /// The content of `oci-layout`.
-const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+pub(crate) const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
 /// An index of ten thousand entries stays below.
-const INDEX_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const INDEX_BYTES_MAX: u64 = 16 << 20;
 
 /// A moment of a write; tests stop there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +80,11 @@ impl Layout {
     /// Where it is.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where writes begin: on the same disk as the blobs, and swept when they do not end.
+    pub fn ingest_folder(&self) -> PathBuf {
+        self.path("ingest")
     }
 
     fn path(&self, name: &str) -> PathBuf {

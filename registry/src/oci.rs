@@ -2,6 +2,9 @@
 //!
 //! Everything here is an untrusted hint but the envelope; deciding is left to [`verify`](crate::verify).
 
+mod component;
+mod strict;
+
 use std::collections::BTreeMap;
 
 use ice_core::id::Digest;
@@ -9,6 +12,8 @@ use ice_core::manifest::{Kind, Manifest, parse_strict, printable, short};
 use ice_core::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+pub use strict::{Attestation, read_attestation, read_ours};
 
 use crate::envelope::{ENVELOPE_MEDIA_TYPE, Envelope};
 
@@ -26,7 +31,8 @@ pub const ENVELOPE_MEMBER: &str = "io.iceos.envelope.v0";
 /// Name and tag of an entry of a layout's index.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const TITLE: &str = "org.opencontainers.image.title";
-const VERSION: &str = "org.opencontainers.image.version";
+/// The version, as a hint.
+pub const VERSION: &str = "org.opencontainers.image.version";
 const LICENSES: &str = "org.opencontainers.image.licenses";
 const SOURCE: &str = "org.opencontainers.image.source";
 /// S, as a hint.
@@ -34,8 +40,8 @@ pub const STATEMENT: &str = "io.iceos.statement";
 
 /// Most bytes of an OCI manifest, as registries have it.
 pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
-/// Most bytes of a config.
-pub const CONFIG_BYTES_MAX: u64 = 3 << 20;
+/// Most bytes of a config: an envelope, and little beside it.
+pub const CONFIG_BYTES_MAX: u64 = 2 << 20;
 
 /// Points at a blob.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -115,13 +121,19 @@ pub fn reference(manifest: &Manifest) -> String {
 }
 
 /// Lays out a signed plugin. Nothing depends on the time or the machine: the same envelope gives the same bytes.
-pub fn pack(manifest: &Manifest, envelope: &Envelope) -> Result<Packed, Problem> {
+/// `component` is the one of a plugin, whose imports and exports are written down for other tools; a kit or bundle has
+/// no place for them. T029 when the envelope is too large for a config.
+pub fn pack(manifest: &Manifest, envelope: &Envelope, component: &[u8]) -> Result<Packed, Problem> {
     let statement = envelope.statement()?.to_string();
     let layers = layers(manifest);
     let (config_type, config) = match manifest.kind {
-        Kind::Plugin => (WASM_CONFIG_MEDIA_TYPE, wasm_config(manifest, envelope, &layers)?),
+        Kind::Plugin => (WASM_CONFIG_MEDIA_TYPE, wasm_config(manifest, envelope, &layers, component)),
         Kind::Kit | Kind::Bundle => (ENVELOPE_MEDIA_TYPE, envelope.to_bytes()),
     };
+    if config.len() as u64 > CONFIG_BYTES_MAX {
+        let message = format!("the signed manifest takes {} bytes, the limit is {CONFIG_BYTES_MAX}", config.len());
+        return Err(Problem::new(Code::T029, message).help("shorten descriptions and schemas, or split the plugin"));
+    }
     let mut annotations = BTreeMap::from([
         (TITLE.to_owned(), manifest.name.clone()),
         (VERSION.to_owned(), manifest.version.to_string()),
@@ -149,7 +161,7 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("OCI documents have no map with other keys than strings")
 }
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
+pub(crate) fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
         artifact_type: None,
@@ -183,21 +195,29 @@ fn layer(media_type: &str, digest: Digest, size: u64, title: String) -> Descript
     Descriptor { media_type: media_type.to_owned(), artifact_type: None, digest, size, annotations }
 }
 
-/// What any wasm tool reads, and the envelope beside it.
-fn wasm_config(manifest: &Manifest, envelope: &Envelope, layers: &[Descriptor]) -> Result<Vec<u8>, Problem> {
+/// What any wasm tool reads, and the envelope beside it. The author is the scope: all that is signed about one.
+fn wasm_config(manifest: &Manifest, envelope: &Envelope, layers: &[Descriptor], component: &[u8]) -> Vec<u8> {
     let envelope: Value = serde_json::to_value(envelope).expect("an envelope has only string keys");
     let mut config = Map::new();
     config.insert("created".to_owned(), json!(manifest.created));
+    config.insert("author".to_owned(), json!(manifest.name.split('/').next()));
     config.insert("architecture".to_owned(), json!("wasm"));
     config.insert("os".to_owned(), json!("wasip2"));
     config.insert("layerDigests".to_owned(), json!(layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()));
+    if let Some(component::Interfaces { imports, exports }) = component::interfaces(component) {
+        let target = manifest.components.iter().find_map(|component| component.world.clone());
+        config.insert("component".to_owned(), json!({"imports": imports, "exports": exports, "target": target}));
+    }
     config.insert(ENVELOPE_MEMBER.to_owned(), envelope);
-    Ok(ice_core::manifest::canonical(&Value::Object(config)))
+    ice_core::manifest::canonical(&Value::Object(config))
 }
 
 /// Reads an image manifest (R002). Its descriptors are hints.
 pub fn read_manifest(bytes: &[u8]) -> Result<OciManifest, Problem> {
-    let refuse = |why: String| Problem::new(Code::R002, format!("an OCI manifest cannot be used: {why}"));
+    let refuse = |why: String| {
+        Problem::new(Code::R002, format!("an OCI manifest cannot be used: {why}"))
+            .help("get it again; what `ice publish` lays out can be read")
+    };
     let document = parse_strict(bytes).map_err(|problem| refuse(problem.message))?;
     let manifest: OciManifest =
         serde_json::from_value(document).map_err(|error| refuse(printable(&error.to_string())))?;

@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ice_core::id::Digest;
-use ice_core::manifest::{Manifest, UnixSeconds, printable, qualified};
+use ice_core::manifest::{Kind, Manifest, UnixSeconds, printable, qualified};
 use ice_core::ports::{Artifacts, Failure};
 use ice_core::problem::{Code, Problem};
 use semver::{Version, VersionReq};
 
 use crate::envelope::Envelope;
-use crate::layout::Layout;
-use crate::oci::{self, CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, REF_NAME, STATEMENT};
+use crate::layout::{Layout, Writing};
+use crate::oci::{self, CONFIG_BYTES_MAX, Descriptor, Index, MANIFEST_BYTES_MAX, Packed, REF_NAME, STATEMENT};
 use crate::trust::Trust;
 use crate::verify::{Purpose, Verified, VerifyOptions, Wanted, short, verify};
 
@@ -65,7 +65,8 @@ pub struct StoreEntry {
 }
 
 impl StoreEntry {
-    fn read(descriptor: &Descriptor) -> Option<Self> {
+    /// `None` when the line names no plugin.
+    pub(crate) fn read(descriptor: &Descriptor) -> Option<Self> {
         let (name, version) = descriptor.annotations.get(REF_NAME)?.rsplit_once(':')?;
         ice_core::manifest::check_name(name).ok()?;
         let statement = descriptor.annotations.get(STATEMENT).and_then(|text| Digest::parse(text).ok());
@@ -76,6 +77,14 @@ impl StoreEntry {
     pub fn wanted(&self) -> Wanted {
         Wanted { name: self.name.clone(), version: Some(self.version.clone()), kind: None }
     }
+}
+
+/// A plugin whose signatures and blobs were checked, laid out to be put in.
+pub(crate) struct Checked {
+    /// What is believed.
+    pub(crate) verified: Verified<Manifest>,
+    /// Its OCI documents.
+    pub(crate) packed: Packed,
 }
 
 /// A component begins with `\0asm` and layer 1, a module with layer 0 (component-model `Binary.md`).
@@ -120,29 +129,50 @@ impl Store {
         };
         let verified = verify(envelope, trust, &verify_options)?;
         let blobs = check_blobs(&verified, blobs)?;
-        let packed = oci::pack(verified.value(), envelope)?;
+        let packed = oci::pack(verified.value(), envelope, lone_component(&verified, &blobs))?;
+        let plugins = [Checked { verified, packed }];
         let writing = self.layout.begin()?;
-        for bytes in blobs.into_iter().chain([packed.config.as_slice(), packed.manifest.as_slice()]) {
-            self.layout.put(&writing, bytes)?;
-        }
-        let added = self.layout.edit_index(|index| {
-            let reference = oci::reference(verified.value());
-            let named = |entry: &&mut Descriptor| entry.annotations.get(REF_NAME) == Some(&reference);
-            let Some(there) = index.manifests.iter_mut().find(named) else {
-                index.manifests.push(packed.entry.clone());
-                return Ok(Added::New);
-            };
-            let same = there.annotations.get(STATEMENT) == Some(&verified.statement().to_string());
-            if !same && options.on_existing == OnExisting::Refuse {
-                return Err(Problem::new(Code::R003, format!("`{reference}` is in the store with other content"))
-                    .help("give the new content a new version, or remove the old one first"));
-            }
-            *there = packed.entry.clone();
-            Ok(if same { Added::AlreadyThere } else { Added::Replaced })
-        })?;
+        self.place(&writing, &plugins[0], &blobs)?;
+        let added = self.enlist(&plugins, options.on_existing)?;
         drop(writing);
-        self.believe(&verified);
-        Ok((added, verified))
+        let [Checked { verified, .. }] = plugins;
+        Ok((added[0], verified))
+    }
+
+    /// A verified plugin whose blobs are in place already, ready for [`Store::enlist`] once its OCI documents are
+    /// placed. `envelope` is the one it was verified from. R001 when a blob is not there.
+    pub(crate) fn ready(&self, verified: Verified<Manifest>, envelope: &Envelope) -> Result<Checked, Problem> {
+        for (digest, size) in verified.blobs() {
+            if std::fs::metadata(self.layout.blob_path(&digest)).map(|file| file.len()).ok() != Some(size) {
+                return Err(missing(&digest, &verified.value().name));
+            }
+        }
+        let component = match verified.value().artifacts().first() {
+            Some((artifact, _)) if verified.value().kind == Kind::Plugin => self.blob(&verified, artifact)?,
+            _ => Vec::new(),
+        };
+        let packed = oci::pack(verified.value(), envelope, &component)?;
+        Ok(Checked { verified, packed })
+    }
+
+    /// Puts the blobs of a plugin in place, and its OCI documents. Nothing lists them before [`Store::enlist`].
+    pub(crate) fn place(&self, writing: &Writing, plugin: &Checked, blobs: &[&[u8]]) -> Result<(), Problem> {
+        let documents = [plugin.packed.config.as_slice(), plugin.packed.manifest.as_slice()];
+        for bytes in blobs.iter().copied().chain(documents) {
+            self.layout.put(writing, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Lists plugins whose blobs are in place, all of them in one step, or none (R003, R004).
+    pub(crate) fn enlist(&self, plugins: &[Checked], on_existing: OnExisting) -> Result<Vec<Added>, Problem> {
+        let added = self.layout.edit_index(|index| {
+            plugins.iter().map(|plugin| enlist(index, plugin, on_existing)).collect::<Result<Vec<_>, _>>()
+        })?;
+        for plugin in plugins {
+            self.believe(&plugin.verified);
+        }
+        Ok(added)
     }
 
     /// Every plugin version, in the order they were added. Entries that are not plugins are left out.
@@ -170,7 +200,7 @@ impl Store {
                 let problem = Problem::new(Code::R001, format!("the store has no plugin `{name}`"));
                 match ice_core::manifest::nearest(&name, entries.iter().map(|entry| entry.name.as_str())) {
                     Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-                    None => problem.help("`ice plugins list` shows what is there"),
+                    None => problem.help("`ice list` shows what is there"),
                 }
             }
         })
@@ -229,7 +259,7 @@ impl Store {
             });
             match before - index.manifests.len() {
                 0 => Err(Problem::new(Code::R001, format!("the store has no plugin `{}`", printable(&name)))
-                    .help("`ice plugins list` shows what is there")),
+                    .help("`ice list` shows what is there")),
                 removed => Ok(removed),
             }
         })
@@ -238,7 +268,7 @@ impl Store {
     /// Removes blobs that no entry needs and leftovers of interrupted writes, when older than `grace`. Returns how
     /// many files went. Stops without removing anything when an entry cannot be read: its blobs are not known.
     pub fn gc(&self, grace: Duration, now: SystemTime) -> Result<usize, Problem> {
-        let keep = |index: &crate::oci::Index| {
+        let keep = |index: &Index| {
             let mut keep = BTreeSet::new();
             for descriptor in &index.manifests {
                 keep.insert(descriptor.digest);
@@ -253,13 +283,39 @@ impl Store {
     }
 }
 
-fn missing(digest: &Digest, name: &str) -> Problem {
+fn enlist(index: &mut Index, plugin: &Checked, on_existing: OnExisting) -> Result<Added, Problem> {
+    let reference = oci::reference(plugin.verified.value());
+    let named = |entry: &&mut Descriptor| entry.annotations.get(REF_NAME) == Some(&reference);
+    let Some(there) = index.manifests.iter_mut().find(named) else {
+        index.manifests.push(plugin.packed.entry.clone());
+        return Ok(Added::New);
+    };
+    let same = there.annotations.get(STATEMENT) == Some(&plugin.verified.statement().to_string());
+    if !same && on_existing == OnExisting::Refuse {
+        return Err(exists(&reference));
+    }
+    *there = plugin.packed.entry.clone();
+    Ok(if same { Added::AlreadyThere } else { Added::Replaced })
+}
+
+/// What the config of a single plugin tells about: its one component. Kits and bundles tell nothing there.
+pub(crate) fn lone_component<'a>(verified: &Verified<Manifest>, blobs: &[&'a [u8]]) -> &'a [u8] {
+    if verified.value().kind == Kind::Plugin { blobs.first().copied().unwrap_or_default() } else { &[] }
+}
+
+/// R003 for a version that is in the store with other content.
+pub(crate) fn exists(reference: &str) -> Problem {
+    Problem::new(Code::R003, format!("`{reference}` is in the store with other content"))
+        .help("give the new content a new version, or remove the old one first")
+}
+
+pub(crate) fn missing(digest: &Digest, name: &str) -> Problem {
     Problem::new(Code::R001, format!("the store lost blob {} of `{name}`", short(digest)))
         .help("install the plugin again")
 }
 
 /// Every blob the manifest names must be there and be what was signed; components must be components.
-fn check_blobs<'a>(verified: &Verified<Manifest>, blobs: &'a [Vec<u8>]) -> Result<Vec<&'a [u8]>, Problem> {
+pub(crate) fn check_blobs<'a>(verified: &Verified<Manifest>, blobs: &'a [Vec<u8>]) -> Result<Vec<&'a [u8]>, Problem> {
     let named = verified.blobs();
     let given: BTreeMap<Digest, &[u8]> = blobs.iter().map(|bytes| (Digest::of(bytes), bytes.as_slice())).collect();
     let artifacts: BTreeSet<Digest> = verified.value().artifacts().into_iter().map(|(digest, _)| digest).collect();
@@ -307,7 +363,7 @@ impl Artifacts for Store {
         let believed = self.believed.read().unwrap_or_else(PoisonError::into_inner).get(digest).copied();
         let Some(size) = believed else {
             let message = format!("no verified plugin names the component {}", short(digest));
-            return Err(Failure::never(Problem::new(Code::T003, message).help("`ice plugins verify` says why")));
+            return Err(Failure::never(Problem::new(Code::T003, message).help("`ice verify` says why")));
         };
         let (layout, digest) = (Arc::clone(&self.layout), *digest);
         let read = tokio::task::spawn_blocking(move || layout.read(&digest, size)).await;

@@ -2,12 +2,13 @@
 //!
 //! Order: payload type, canonical manifest, its digest and those of its artifacts against the payload, keys that the
 //! policy names for the requested name, strict signatures of enough distinct keys, kind, name and version, revocation,
-//! expiry and sequence. Blobs follow, one by one, with [`Verified::check_blob`]. Nothing is parsed again afterwards.
+//! expiry, sequence and cooldown. Blobs follow, one by one, with [`Verified::check_blob`]. Nothing is parsed again
+//! afterwards. What was seen before and what time it is are the caller's to know.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ice_core::id::Digest;
-use ice_core::manifest::{Kind, Manifest, UnixSeconds, parse_date, printable};
+use ice_core::manifest::{Kind, Manifest, UnixSeconds, parse_date, print_date, printable};
 use ice_core::problem::{Code, Problem};
 use semver::Version;
 
@@ -26,6 +27,13 @@ pub struct Wanted {
     pub kind: Option<Kind>,
 }
 
+impl Wanted {
+    /// This version of this name, of whatever kind.
+    pub fn exactly(name: &str, version: &Version) -> Self {
+        Self { name: name.to_owned(), version: Some(version.clone()), kind: None }
+    }
+}
+
 /// What the verdict is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -34,15 +42,22 @@ pub enum Purpose {
         /// Seconds since 1970.
         now: UnixSeconds,
     },
-    /// To run what is already in the store: what was good when it was installed stays good.
+    /// To run what is already in the store: what was good when it was installed stays good, unless it was taken back,
+    /// or has expired where the policy says `expiry = "run"` (see [`Trust::at`]).
     Run,
 }
 
-/// Statements and keys that were taken back.
-pub trait Revocations {
-    /// Why this statement, or this key for this statement, must not be used.
-    fn reason(&self, keyid: &Digest, statement: &Digest) -> Option<String>;
+/// What is known about a version from outside its envelope, because a source gave it out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Release {
+    /// When the signed index saw it first.
+    pub first_seen: Option<UnixSeconds>,
+    /// Whether the signed index lists it as a security release, which need not wait.
+    pub security: bool,
 }
+
+/// Hours between a release and its installation where the scope names none, so that others may look at it first.
+pub const COOLDOWN_HOURS_DEFAULT: u32 = 72;
 
 /// What the verdict depends on besides envelope and trust.
 #[derive(Clone, Copy)]
@@ -53,15 +68,16 @@ pub struct VerifyOptions<'a> {
     pub purpose: Purpose,
     /// The highest sequence seen for this name; a lower one is a rollback.
     pub sequence_seen: Option<u64>,
-    /// What was taken back, where a list is known.
-    pub revoked: Option<&'a dyn Revocations>,
+    /// What the source says about a version that is newly installed from it. `None` for what was signed on this
+    /// machine or is pinned by the lock: nothing waits then.
+    pub release: Option<Release>,
     /// This host's version, against `iceos_min`.
     pub host: Option<&'a Version>,
 }
 
 impl VerifyOptions<'_> {
     /// Nothing asked for by name; to run.
-    pub const RUN: Self = Self { wanted: None, purpose: Purpose::Run, sequence_seen: None, revoked: None, host: None };
+    pub const RUN: Self = Self { wanted: None, purpose: Purpose::Run, sequence_seen: None, release: None, host: None };
 }
 
 /// Something whose signatures were checked. Only [`verify`] makes one.
@@ -95,13 +111,18 @@ impl<T> Verified<T> {
         self.statement
     }
 
-    /// Ids of the trusted keys whose signatures were checked, sorted.
+    /// Ids of the trusted keys whose signatures were checked and count, sorted.
     pub fn signers(&self) -> &[Digest] {
         &self.signers
     }
 }
 
 impl Verified<Manifest> {
+    /// When it expired, if it has: to say so where what is installed runs on. Seconds since 1970.
+    pub fn expired_at(&self, now: UnixSeconds) -> Option<UnixSeconds> {
+        expiry(&self.value).filter(|expires| now >= *expires)
+    }
+
     /// Size of the artifact or file of this digest, when the manifest names it.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         let files = self.value.files.iter().map(|file| (file.artifact, file.size));
@@ -157,13 +178,10 @@ pub fn verify(envelope: &Envelope, trust: &Trust, options: &VerifyOptions<'_>) -
     let scope = trust.scope_for(requested).map_err(about)?;
     let signers = check_signatures(envelope, &signed, scope, trust).map_err(about)?;
     check_request(&manifest, options).map_err(about)?;
-    if let Some(revoked) = options.revoked
-        && let Some(reason) = signers.iter().find_map(|keyid| revoked.reason(keyid, &statement))
-    {
-        let message = format!("`{requested}` {} was revoked: {}", manifest.version, printable(&reason));
-        return Err(about(Problem::new(Code::T022, message).help("update it: a newer version may be good")));
-    }
-    check_time(&manifest, options).map_err(about)?;
+    let signers = check_revoked(&manifest, &statement, signers, scope, trust).map_err(about)?;
+    let signers = check_dates(&manifest, signers, scope, trust, options.purpose).map_err(about)?;
+    check_sequence(&manifest, options).map_err(about)?;
+    check_cooldown(&manifest, scope, options).map_err(about)?;
     Ok(Verified { value: manifest, bytes, digest, statement, signers })
 }
 
@@ -177,6 +195,9 @@ fn first(mut problems: Vec<Problem>) -> Problem {
     problem
 }
 
+/// What to do about bytes that somebody changed on their way.
+const AGAIN: &str = "get it again from its publisher; sign it again if it is yours";
+
 /// P must be exactly the digests this manifest stands for. Returns P.
 fn check_payload(envelope: &Envelope, manifest: &Manifest, digest: &Digest) -> Result<Vec<u8>, Problem> {
     let claimed = decode("payload", &envelope.payload)?;
@@ -184,7 +205,7 @@ fn check_payload(envelope: &Envelope, manifest: &Manifest, digest: &Digest) -> R
     if tail != Some(digest.as_bytes().as_slice()) {
         let signed: String = tail.unwrap_or_default().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let message = format!("the manifest is not the signed one: expected {signed}, got {}", short(digest));
-        return Err(Problem::new(Code::T002, message));
+        return Err(Problem::new(Code::T002, message).help(AGAIN));
     }
     let expected = payload(manifest.artifacts().into_iter().map(|(artifact, _)| artifact), digest);
     if claimed != expected {
@@ -193,7 +214,7 @@ fn check_payload(envelope: &Envelope, manifest: &Manifest, digest: &Digest) -> R
             (claimed.len() / 32).saturating_sub(1),
             expected.len() / 32 - 1
         );
-        return Err(Problem::new(Code::T002, message));
+        return Err(Problem::new(Code::T002, message).help(AGAIN));
     }
     Ok(claimed)
 }
@@ -207,11 +228,11 @@ fn check_signatures(envelope: &Envelope, signed: &[u8], scope: &Scope, trust: &T
     }
     if envelope.payload_type != DIGESTS_PAYLOAD_TYPE {
         let message = format!("the signature is about `{}`, not about a plugin", printable(&envelope.payload_type));
-        return Err(Problem::new(Code::T006, message));
+        return Err(Problem::new(Code::T006, message).help(AGAIN));
     }
     let message = pae(&envelope.payload_type, signed);
     let mut signers: Vec<&PublicKey> = Vec::new();
-    let mut broken: Option<Problem> = None;
+    let mut broken: Option<(&PublicKey, [u8; 64])> = None;
     for entry in &envelope.signatures {
         if entry.algo != ALGORITHM {
             let message = format!("`{}` is not a signature algorithm of this host", printable(&entry.algo));
@@ -226,13 +247,16 @@ fn check_signatures(envelope: &Envelope, signed: &[u8], scope: &Scope, trust: &T
         };
         let signature = read_signature(&entry.sig)?;
         if !key.verifies(&message, &signature) {
-            broken = Some(explain_broken(key, &message, &signature, scope, trust));
+            broken.get_or_insert((key, signature));
         } else if !signers.iter().any(|signer| signer.as_bytes() == key.as_bytes()) {
             signers.push(key);
         }
     }
     if signers.is_empty() {
-        return Err(broken.unwrap_or_else(|| untrusted(envelope, scope)));
+        return Err(match broken {
+            Some((key, signature)) => explain_broken(key, &message, &signature, scope, trust),
+            None => untrusted(envelope, scope),
+        });
     }
     if signers.len() < scope.threshold {
         let message =
@@ -244,15 +268,17 @@ fn check_signatures(envelope: &Envelope, signed: &[u8], scope: &Scope, trust: &T
     Ok(signers)
 }
 
-fn read_signature(text: &str) -> Result<[u8; 64], Problem> {
+pub(crate) fn read_signature(text: &str) -> Result<[u8; 64], Problem> {
     let bytes = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| Problem::new(Code::T006, "the signature is not 64 bytes in base64"))
+    bytes.ok_or_else(|| Problem::new(Code::T006, "the signature is not 64 bytes in base64").help(AGAIN))
 }
 
 /// A signature under a trusted id that does not verify was made by another key, or over other bytes. When the other
 /// key is one we know, it is somebody wearing a foreign name; else it cannot be told from a damaged one.
 fn explain_broken(key: &PublicKey, message: &[u8], signature: &[u8; 64], scope: &Scope, trust: &Trust) -> Problem {
-    if let Some(other) = trust.keys().find(|other| other.verifies(message, signature)) {
+    // Each costs a check of a signature, and a root may name thousands. The operator's come first.
+    const KEYS_TRIED_MAX: usize = 256;
+    if let Some(other) = trust.keys().take(KEYS_TRIED_MAX).find(|other| other.verifies(message, signature)) {
         let text = format!(
             "signed by key {}, which is not trusted for `{}`, under the id of {}",
             short(&other.id()),
@@ -263,7 +289,7 @@ fn explain_broken(key: &PublicKey, message: &[u8], signature: &[u8; 64], scope: 
     }
     let text =
         format!("the signature under key {} does not verify: the file or the signature was changed", short(&key.id()));
-    Problem::new(Code::T006, text).help("get it again from its publisher; sign it again if it is yours")
+    Problem::new(Code::T006, text).help(AGAIN)
 }
 
 fn untrusted(envelope: &Envelope, scope: &Scope) -> Problem {
@@ -272,13 +298,14 @@ fn untrusted(envelope: &Envelope, scope: &Scope) -> Problem {
     let trusted: Vec<String> = scope.keys.iter().map(short).collect();
     let message = format!("signed by {}, trusted for `{}`: {}", signed.join(", "), scope.name, trusted.join(", "));
     Problem::new(Code::T004, message)
-        .help(format!("if you know this publisher: `ice keys trust KEY.pem --scope '{}'`", scope.name))
+        .help(format!("if you know this publisher: `ice trust add KEY.pem --scope '{}'`", scope.name))
 }
 
 fn check_request(manifest: &Manifest, options: &VerifyOptions<'_>) -> Result<(), Problem> {
     if let Some(wanted) = options.wanted {
         let mismatch = |what: &str, wanted: &str, got: &str| {
             Problem::new(Code::T008, format!("asked for {what} `{wanted}`, the signed manifest is of `{got}`"))
+                .help("something else came under this name: do not use it, tell its publisher")
         };
         if let Some(kind) = wanted.kind.filter(|kind| *kind != manifest.kind) {
             return Err(mismatch("kind", kind.as_str(), manifest.kind.as_str()));
@@ -301,18 +328,105 @@ fn check_request(manifest: &Manifest, options: &VerifyOptions<'_>) -> Result<(),
     Ok(())
 }
 
-fn check_time(manifest: &Manifest, options: &VerifyOptions<'_>) -> Result<(), Problem> {
-    let expires = manifest.expires.as_deref().and_then(parse_date);
-    if let (Purpose::Install { now }, Some(expires)) = (options.purpose, expires)
+/// A statement that was taken back never passes. A key that was counts only for statements that its revocation names;
+/// others may still be enough without it. Returns the ids of keys that count.
+fn check_revoked(
+    manifest: &Manifest,
+    statement: &Digest,
+    signers: Vec<Digest>,
+    scope: &Scope,
+    trust: &Trust,
+) -> Result<Vec<Digest>, Problem> {
+    let Some(revoked) = trust.revoked() else { return Ok(signers) };
+    let subject = format!("`{}` {}", manifest.name, manifest.version);
+    if let Some(entry) = revoked.statements().get(statement) {
+        let message = format!("{subject} was revoked: {}", printable(&entry.reason));
+        let more = entry.advisory.as_deref().map(|at| format!("; see {}", printable(at))).unwrap_or_default();
+        return Err(Problem::new(Code::T022, message).help(format!("{}{more}", way_out(manifest))));
+    }
+    let (gone, good): (Vec<Digest>, Vec<Digest>) =
+        signers.into_iter().partition(|keyid| revoked.key_reason(keyid, statement).is_some());
+    let Some(keyid) = gone.first().filter(|_| good.len() < scope.threshold) else { return Ok(good) };
+    let reason = printable(revoked.key_reason(keyid, statement).unwrap_or_default());
+    let message = format!("key {} that signed {subject} was revoked: {reason}", short(keyid));
+    Err(Problem::new(Code::T022, message).help(way_out(manifest)))
+}
+
+fn way_out(manifest: &Manifest) -> String {
+    format!("`ice update {0}` takes a newer version, `ice remove {0}` takes it away", manifest.name)
+}
+
+fn expiry(manifest: &Manifest) -> Option<UnixSeconds> {
+    manifest.expires.as_deref().and_then(parse_date)
+}
+
+/// The dates of the root (T043), of the keys and of the manifest (T023). To run, only those of the manifest may count.
+/// Returns the ids of keys that count.
+fn check_dates(
+    manifest: &Manifest,
+    mut signers: Vec<Digest>,
+    scope: &Scope,
+    trust: &Trust,
+    purpose: Purpose,
+) -> Result<Vec<Digest>, Problem> {
+    let Manifest { name, version, .. } = manifest;
+    if let Purpose::Install { now } = purpose {
+        trust.check_scope_fresh(scope, now)?;
+        let outside = signers.iter().find(|keyid| !trust.is_valid(keyid, now)).copied();
+        signers.retain(|keyid| trust.is_valid(keyid, now));
+        if let Some(keyid) = outside.filter(|_| signers.len() < scope.threshold) {
+            let message = format!("key {} that signed `{name}` {version} is not within its dates", short(&keyid));
+            return Err(Problem::new(Code::T023, message)
+                .help(format!("`ice trust show {}` shows them; install what a newer key signed", short(&keyid))));
+        }
+    }
+    let Some(expires) = expiry(manifest) else { return Ok(signers) };
+    if let Some(now) = trust.expiry_moment(purpose)?
         && now >= expires
     {
-        let date = manifest.expires.as_deref().unwrap_or_default();
-        let message = format!("`{}` {} may not be installed since {date}", manifest.name, manifest.version);
+        let doing = if purpose == Purpose::Run { "run" } else { "be installed" };
+        let message = format!("`{name}` {version} may not {doing} since {}", print_date(expires));
         return Err(Problem::new(Code::T023, message).help("install a newer version"));
     }
+    Ok(signers)
+}
+
+fn check_sequence(manifest: &Manifest, options: &VerifyOptions<'_>) -> Result<(), Problem> {
     if let Some(seen) = options.sequence_seen.filter(|seen| manifest.sequence < *seen) {
         let message = format!("`{}` has sequence {}, {seen} was seen before", manifest.name, manifest.sequence);
-        return Err(Problem::new(Code::T021, message).help("an older release was put in place of a newer one"));
+        return Err(Problem::new(Code::T021, message).help(
+            "somebody put an older release in the place of a newer one: ask its publisher before you install it",
+        ));
     }
     Ok(())
+}
+
+/// A release waits before it is installed, so that others find out first what is in it (T041).
+fn check_cooldown(manifest: &Manifest, scope: &Scope, options: &VerifyOptions<'_>) -> Result<(), Problem> {
+    let (Purpose::Install { now }, Some(release)) = (options.purpose, options.release) else { return Ok(()) };
+    let hours = scope.cooldown_hours.unwrap_or(COOLDOWN_HOURS_DEFAULT);
+    if release.security || hours == 0 {
+        return Ok(());
+    }
+    let Manifest { name, version, .. } = manifest;
+    let Some(first_seen) = release.first_seen else {
+        if scope.cooldown_hours.is_none() {
+            return Ok(());
+        }
+        let message = format!("`{name}` {version} must wait {hours} hours, and nobody knows since when it is out");
+        return Err(Problem::new(Code::T041, message)
+            .help("`ice index refresh` fetches the index, which says when it was first seen"));
+    };
+    let until = first_seen.saturating_add(UnixSeconds::from(hours) * 60 * 60);
+    if now >= until {
+        return Ok(());
+    }
+    let message = format!(
+        "`{name}` {version} is out since {}; `{}` lets it in from {} on",
+        print_date(first_seen),
+        scope.name,
+        print_date(until)
+    );
+    Err(Problem::new(Code::T041, message)
+        .help("take an older version until then; listed security releases need not wait"))
 }

@@ -2,10 +2,13 @@
 
 use ice_core::id::Digest;
 use ice_core::manifest::canonical;
-use ice_registry::PrivateKey;
 use ice_registry::envelope::{DIGESTS_PAYLOAD_TYPE, Envelope, pae};
+use ice_registry::{DocumentKind, PrivateKey, Signed};
+use serde_json::Value;
 
-use crate::world::{COMPONENT, World, document, envelope, publisher, unbase64};
+use crate::world::{
+    COMPONENT, ROOTS, World, document, envelope, list_after, publisher, roles, root_after, signed, unbase64,
+};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -58,6 +61,36 @@ fn an_envelope_reads_back_as_itself_also_from_a_plugins_json_with_the_signature_
     World::new().verify(&back).unwrap();
     let unsigned = serde_json::to_vec(&document()).unwrap();
     assert_eq!(Envelope::from_inline(&unsigned).unwrap_err()[0].code.name(), "E_UNSIGNED");
+}
+
+/// The numbers were made by Python's `cryptography` and `json` from the page of the formats, not by this crate.
+#[test]
+fn a_root_and_revocations_are_reproduced_to_the_byte() {
+    let check = |document: &Signed, length: usize, digest: &str, signature: &str| {
+        let value: Value = serde_json::from_slice(&document.to_bytes()).unwrap();
+        assert_eq!(unbase64(value["payload"].as_str().unwrap()).len(), length);
+        assert_eq!(document.digest().unwrap().hex(), digest);
+        assert_eq!(hex(&unbase64(value["signatures"][0]["sig"].as_str().unwrap())), signature);
+    };
+    check(
+        &signed(DocumentKind::Root, &root_after(None, roles()).to_value(), &ROOTS),
+        1396,
+        "ad680b302fbb230658d3984380d3cde1b9f427c05eb1970adca5ba22042f4e6a",
+        "a842ddf0835948cf8d26e279fc08d90955f10b4301d25724dbe36b0f40d05563\
+         956d2963ce444e9fc5a36e0ec102e692214d858c4d311ecdc037a66ade878e05",
+    );
+    let statement = envelope().statement().unwrap();
+    let (_, list) = list_after(None, |list| {
+        list.revoke_key(publisher().public().id(), "stolen", [statement]);
+        list.revoke_statement(statement, "malware", Some("https://acme.example/1"));
+    });
+    check(
+        &list,
+        431,
+        "c0e1c4d44f8997576e84f4a7c53ee0250fceaeaa33145a04e79f002e16e1946b",
+        "e95f068a38b1d0f83d817c2a398e76cd47302f85e6d9aafd11784c8491e8232e\
+         bb59c5e3f982f825f94b7c24b0cab1b7c74514428014ce396ae86b4098c8b908",
+    );
 }
 
 #[test]

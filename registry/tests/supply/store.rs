@@ -9,7 +9,7 @@ use ice_core::id::Digest;
 use ice_core::manifest::canonical;
 use ice_core::ports::Artifacts as _;
 use ice_core::problem::Code;
-use ice_registry::{AddOptions, Added, Envelope, OnExisting, Store, catalog};
+use ice_registry::{AddOptions, Added, Envelope, OnExisting, Selection, Store, catalog};
 use serde_json::{Value, json};
 
 use crate::world::{COMPONENT, World, changed, envelope, options, publisher, sign};
@@ -27,7 +27,17 @@ fn version(version: &str, sequence: u64) -> Vec<u8> {
 }
 
 fn granted(world: &World) -> (ice_core::catalog::Catalog, Vec<ice_core::problem::Problem>) {
-    catalog(&world.store, &world.trust, &BTreeMap::new())
+    newest(&world.store, world, &BTreeMap::new())
+}
+
+fn newest(
+    store: &Store,
+    world: &World,
+    grants: &BTreeMap<String, Grant>,
+) -> (ice_core::catalog::Catalog, Vec<ice_core::problem::Problem>) {
+    let selected = catalog(store, &world.trust, grants, Selection::Newest);
+    assert!(selected.unlisted.is_empty());
+    (selected.catalog, selected.left_out)
 }
 
 #[tokio::test]
@@ -39,8 +49,11 @@ async fn a_signed_plugin_goes_in_and_its_checked_bytes_come_out() {
     let store = Store::open(world.store.layout().root()).unwrap();
     let digest = Digest::of(&COMPONENT);
     assert_eq!(store.bytes(&digest).await.unwrap_err().problem.code, Code::T003);
-    let (catalog, problems) = catalog(&store, &world.trust, &BTreeMap::new());
+    let (catalog, problems) = newest(&store, &world, &BTreeMap::new());
     assert_eq!((catalog.tools.len(), problems.len()), (1, 0));
+    let entry = store.find("acme/csv_reader", None).unwrap();
+    let statement = store.verified(&entry, &world.trust).unwrap().statement();
+    assert!(catalog.tools.values().all(|tool| tool.statement == Some(statement) && tool.deprecated.is_none()));
     assert_eq!(store.bytes(&digest).await.unwrap(), COMPONENT);
     std::fs::write(store.layout().blob_path(&digest), b"\0asm\x0d\0\x01\x01").unwrap();
     assert_eq!(store.bytes(&digest).await.unwrap_err().problem.code, Code::T011);
@@ -126,7 +139,7 @@ fn granted_is_what_was_asked_for_and_allowed() {
         grant.set(setting).unwrap();
     }
     let grants = BTreeMap::from([("acme/csv_reader".to_owned(), grant)]);
-    let (catalog, _) = catalog(&world.store, &world.trust, &grants);
+    let (catalog, _) = newest(&world.store, &world, &grants);
     let got = &catalog.tools["csv_reader"].granted;
     assert_eq!(got.http, ["GET https://api.acme.example/v1/*"]);
     assert_eq!((got.llm.is_none(), got.limits.memory_mb), (true, Some(64)));

@@ -6,9 +6,10 @@ use ice_core::id::Digest;
 use ice_core::manifest::canonical;
 use ice_core::problem::Problem;
 use ice_registry::envelope::{DIGESTS_PAYLOAD_TYPE, pae};
-use ice_registry::trust::KeyNotes;
+use ice_registry::trust::{Imported, KeyNotes, KeyRole, Revoked, Role, Roles, Root};
 use ice_registry::{
-    AddOptions, Envelope, OnExisting, PrivateKey, Store, Trust, Verified, VerifyOptions, Wanted, verify,
+    AddOptions, DocumentKind, Envelope, OnExisting, PrivateKey, Purpose, Signed, Store, Trust, Verified, VerifyOptions,
+    Wanted, verify,
 };
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ pub(crate) const COMPONENT: [u8; 8] = [0x00, 0x61, 0x73, 0x6d, 0x0d, 0x00, 0x01,
 
 /// 2026-12-01T00:00:00Z: between V's `created` and `expires`.
 pub(crate) const NOW: u64 = 1_796_083_200;
+
+pub(crate) const DAY: u64 = 24 * 60 * 60;
 
 /// V's manifest.
 pub(crate) fn document() -> Value {
@@ -108,9 +111,42 @@ impl World {
         verify(envelope, &self.trust, &VerifyOptions { wanted: Some(&wanted()), ..VerifyOptions::RUN })
     }
 
-    /// Adds what answers a request for V.
+    /// The verdict about what answers a request for V, to install it now.
+    pub(crate) fn install(&self, envelope: &Envelope) -> Result<Verified<ice_core::manifest::Manifest>, Problem> {
+        let purpose = Purpose::Install { now: NOW };
+        verify(envelope, &self.trust, &VerifyOptions { wanted: Some(&wanted()), purpose, ..VerifyOptions::RUN })
+    }
+
+    pub(crate) fn reopen(&mut self) {
+        self.trust = Trust::open(&self.trust_folder()).unwrap();
+    }
+
+    /// Imports roots at [`NOW`].
+    pub(crate) fn import(&mut self, roots: &[Signed]) -> Result<Imported, Problem> {
+        let imported = Trust::import_root(&self.trust_folder(), roots, NOW)?;
+        self.reopen();
+        Ok(imported)
+    }
+
+    /// Lets [`REVOKER`] sign the list of what was taken back, where no root says who does.
+    pub(crate) fn believe_revoker(&mut self) {
+        let notes = KeyNotes { roles: vec![KeyRole::Revocations], ..KeyNotes::default() };
+        self.trust = Trust::add_key(&self.trust_folder(), key(REVOKER).public(), &notes, &[]).unwrap();
+    }
+
+    /// Imports a list at [`NOW`].
+    pub(crate) fn revoke(&mut self, list: &Signed) -> Result<Revoked, Problem> {
+        let list = Trust::import_revocations(&self.trust_folder(), list, NOW)?;
+        self.reopen();
+        Ok(list)
+    }
+
+    /// Adds what answers a request for V. A refusal changes no file.
     pub(crate) fn add(&self, envelope: &Envelope, blob: &[u8]) -> Result<ice_registry::Added, Problem> {
-        self.store.add(envelope, &[blob.to_vec()], &self.trust, &options(Some(wanted()))).map(|(added, _)| added)
+        let before = self.files();
+        let added = self.store.add(envelope, &[blob.to_vec()], &self.trust, &options(Some(wanted())));
+        assert!(added.is_ok() || self.files() == before, "a refusal changed the store");
+        added.map(|(added, _)| added)
     }
 
     /// Every file of the store but locks, with its content.
@@ -138,4 +174,83 @@ pub(crate) fn wanted() -> Wanted {
 
 pub(crate) fn options(wanted: Option<Wanted>) -> AddOptions {
     AddOptions { wanted, on_existing: OnExisting::Refuse, now: NOW }
+}
+
+/// Seeds of those who hold the root keys of [`roles`]: two of them sign.
+pub(crate) const ROOTS: [u8; 3] = [21, 22, 23];
+/// Seed of the index key of [`roles`].
+pub(crate) const INDEXER: u8 = 24;
+/// Seed of the revocations key of [`roles`].
+pub(crate) const REVOKER: u8 = 25;
+
+pub(crate) fn role(seeds: &[u8], threshold: usize) -> Role {
+    Role::new(seeds.iter().map(|seed| key(*seed).public().clone()), threshold).unwrap()
+}
+
+/// Two of three for the root; V's publisher for `acme/*`.
+pub(crate) fn roles() -> Roles {
+    Roles {
+        root: role(&ROOTS, 2),
+        index: role(&[INDEXER], 1),
+        revocations: role(&[REVOKER], 1),
+        publishers: [("acme/*".to_owned(), role(&[7], 1))].into(),
+    }
+}
+
+/// A root that expires a year from [`NOW`].
+pub(crate) fn root_after(previous: Option<&Root>, roles: Roles) -> Root {
+    Root::after(previous, NOW + 365 * DAY, roles).unwrap()
+}
+
+pub(crate) fn signed(kind: DocumentKind, document: &Value, seeds: &[u8]) -> Signed {
+    let mut signed = Signed::new(kind, document);
+    for seed in seeds {
+        signed.sign(&key(*seed), "somebody").unwrap();
+    }
+    signed
+}
+
+/// `root` as two of [`ROOTS`] sign it.
+pub(crate) fn sign_root(root: &Root) -> Signed {
+    signed(DocumentKind::Root, &root.to_value(), &ROOTS[..2])
+}
+
+/// `count` roots that differ in nothing but version and dates, signed by the same keys.
+pub(crate) fn roots(count: usize) -> Vec<Signed> {
+    let mut all: Vec<Root> = Vec::new();
+    for _ in 0..count {
+        all.push(root_after(all.last(), roles()));
+    }
+    all.iter().map(sign_root).collect()
+}
+
+/// A list of what was taken back that lives for 30 days from [`NOW`], changed and signed by [`REVOKER`].
+pub(crate) fn list_after(previous: Option<&Revoked>, change: impl FnOnce(&mut Revoked)) -> (Revoked, Signed) {
+    let mut list = Revoked::after(previous, NOW, NOW + 30 * DAY).unwrap();
+    change(&mut list);
+    let document = signed(DocumentKind::Revocations, &list.to_value(), &[REVOKER]);
+    (list, document)
+}
+
+/// `document`, changed as JSON: what its writer would not write.
+pub(crate) fn edited_document(document: &Signed, edit: impl FnOnce(&mut Value)) -> Signed {
+    let mut value: Value = serde_json::from_slice(&document.to_bytes()).unwrap();
+    edit(&mut value);
+    Signed::parse(value.to_string().as_bytes()).unwrap()
+}
+
+/// Bytes that signing itself would not make, framed and signed as `kind`.
+pub(crate) fn sign_payload(kind: DocumentKind, payload: &[u8], seeds: &[u8]) -> Signed {
+    let message = pae(&kind.payload_type(), payload);
+    let signatures: Vec<Value> = seeds
+        .iter()
+        .map(|seed| {
+            let key = key(*seed);
+            json!({
+                "keyid": key.public().id(), "public_key_id": "", "algo": "ed25519", "sig": base64(&key.sign(&message)),
+            })
+        })
+        .collect();
+    let text = json!({"payloadType": kind.payload_type(), "payload": base64(payload), "signatures": signatures});
+    Signed::parse(text.to_string().as_bytes()).unwrap()
 }
