@@ -1,7 +1,8 @@
-//! How fast events become durable: `cargo run --release -p ice-store --example throughput -- [FOLDER]`.
+//! How fast events become durable: `cargo run --release -p ice-store --example throughput -- [FOLDER | postgres://…]`.
 //!
 //! Prints one line a measurement: events of 512 bytes in appends of one and of 64, from one execution and from 64 at
-//! once, for both durabilities. FOLDER is where the database is made; the current folder when it is left out.
+//! once, for both durabilities. FOLDER is where a SQLite database is made; the current folder when it is left out.
+//! A URL names a Postgres database, in which the executions stay.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -68,15 +69,29 @@ async fn append(store: Store, name: String, batch: u64) -> Vec<Duration> {
     took
 }
 
-async fn measure(folder: PathBuf, durability: Durability, executions: u64, batch: u64) -> std::io::Result<()> {
-    let folder = folder.join(format!("throughput-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+/// Where the events go.
+#[derive(Clone)]
+enum Target {
+    Folder(PathBuf),
+    Url(String),
+}
+
+async fn measure(target: &Target, durability: Durability, executions: u64, batch: u64) -> std::io::Result<()> {
     let options = Options { durability, ..Options::default() };
-    let store = ice_store::open_path(&folder.join("ice.db"), Arc::new(SystemClock), options).await;
-    let store = store.unwrap_or_else(|problem| panic!("{problem}"));
+    let mut made = None;
+    let opened = match target {
+        Target::Url(url) => ice_store::open_with(url, Arc::new(SystemClock), options).await,
+        Target::Folder(folder) => {
+            let folder = made.insert(folder.join(format!("throughput-{}", std::process::id())));
+            std::fs::create_dir_all(&*folder)?;
+            ice_store::open_path(&folder.join("ice.db"), Arc::new(SystemClock), options).await
+        }
+    };
+    let store = opened.unwrap_or_else(|problem| panic!("{problem}"));
     let start = Instant::now();
+    let name = |number| format!("{}-{durability:?}-{executions}-{batch}-{number}", SystemClock.now_ms());
     let running: Vec<_> =
-        (0..executions).map(|number| tokio::spawn(append(store.clone(), format!("e{number}"), batch))).collect();
+        (0..executions).map(|number| tokio::spawn(append(store.clone(), name(number), batch))).collect();
     let mut took = Vec::new();
     for execution in running {
         took.extend(execution.await.expect("no panic"));
@@ -92,15 +107,18 @@ async fn measure(folder: PathBuf, durability: Durability, executions: u64, batch
         at(99)
     )?;
     store.close().await;
-    std::fs::remove_dir_all(&folder)
+    made.map_or(Ok(()), std::fs::remove_dir_all)
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let folder = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let target = match std::env::args().nth(1) {
+        Some(url) if url.starts_with("postgres") && url.contains("://") => Target::Url(url),
+        folder => Target::Folder(folder.unwrap_or_else(|| ".".into()).into()),
+    };
     for durability in [Durability::Process, Durability::Power] {
         for (executions, batch) in [(1, 1), (1, 64), (64, 1), (64, 64)] {
-            measure(folder.clone(), durability, executions, batch).await?;
+            measure(&target, durability, executions, batch).await?;
         }
     }
     Ok(())

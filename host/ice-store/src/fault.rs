@@ -1,7 +1,15 @@
-//! What an error of the database means to a person: one table from SQLite's result codes to problems.
+//! What an error of the database means to a person: one table from SQLite's result codes to problems. The table of
+//! Postgres is in `fault/postgres.rs`.
+
+use std::pin::Pin;
 
 use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
+
+pub(crate) mod postgres;
+
+/// Work on one connection.
+pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'c>>;
 
 /// Why a piece of work on the database stopped.
 #[derive(Debug, thiserror::Error)]
@@ -9,7 +17,7 @@ pub(crate) enum Fault {
     /// A rule of this crate or the caller's mistake; said already.
     #[error("{0}")]
     Refused(#[from] Failure),
-    /// SQLite or the driver.
+    /// The database or its driver.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -111,7 +119,7 @@ pub(crate) fn primary_result(error: &sqlx::Error) -> Option<i32> {
     Some(extended & 0xff)
 }
 
-/// SQLite's integers are signed. What is beyond them was never a real count or time, and stays the largest.
+/// The integers of databases are signed. What is beyond them was never a real count or time, and stays the largest.
 pub(crate) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,9 @@ use std::collections::BinaryHeap;
 /// Bytes of one component.
 const COMPONENT: usize = size_of::<f32>();
 
+/// Independent sums, so that the compiler may compute them side by side.
+const LANES: usize = 8;
+
 /// A vector as little-endian f32, one after the other.
 pub(crate) fn to_bytes(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|component| component.to_le_bytes()).collect()
@@ -32,16 +35,22 @@ impl Question {
         Self { vector, length }
     }
 
-    /// Cosine similarity to a stored vector of the same dimension: from -1 to 1, and 0 where one of them has no
-    /// direction.
+    /// Cosine similarity to the bytes of a stored vector of the same dimension: from -1 to 1, and 0 where one of them
+    /// has no direction.
     pub(crate) fn similarity(&self, bytes: &[u8]) -> f32 {
-        // Independent sums, so that the compiler may compute them side by side.
-        const LANES: usize = 8;
+        self.compare(bytes.chunks(LANES * COMPONENT).map(components))
+    }
+
+    /// The same for numbers.
+    pub(crate) fn similarity_to(&self, vector: &[f32]) -> f32 {
+        self.compare(vector.chunks(LANES).map(|chunk| chunk.iter().copied()))
+    }
+
+    fn compare(&self, stored: impl Iterator<Item = impl Iterator<Item = f32>>) -> f32 {
         let mut dots = [0.0_f32; LANES];
         let mut squares = [0.0_f32; LANES];
-        let questions = self.vector.chunks(LANES);
-        for (question, chunk) in questions.zip(bytes.chunks(LANES * COMPONENT)) {
-            for (lane, (a, b)) in question.iter().zip(components(chunk)).enumerate() {
+        for (question, chunk) in self.vector.chunks(LANES).zip(stored) {
+            for (lane, (a, b)) in question.iter().zip(chunk).enumerate() {
                 dots[lane] += a * b;
                 squares[lane] += b * b;
             }
@@ -125,8 +134,9 @@ mod tests {
             let dot: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             let length = |v: &[f32]| v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
             let expected = dot / (length(&a) * length(&b));
-            let found = f64::from(Question::new(a).similarity(&to_bytes(&b)));
+            let found = f64::from(Question::new(a.clone()).similarity(&to_bytes(&b)));
             assert!((found - expected).abs() < 1e-5, "{dimension}: {found} is not {expected}");
+            assert_eq!(Question::new(a).similarity_to(&b).to_bits(), (found as f32).to_bits());
         }
     }
 

@@ -1,7 +1,8 @@
 //! Text for the word index: the form in which words are kept, and what a question asks for.
 //!
-//! Both sides go through the same form, and both end in FTS5's own tokenizer (`porter unicode61`). A question is data:
-//! it becomes quoted terms only, so nothing in it is ever an operator. Pure.
+//! Both sides go through the same form. SQLite's end in FTS5's own tokenizer (`porter unicode61`); for Postgres the
+//! words are cut here, because what its parser takes for a word depends on the language of the database. Stems are the
+//! database's. A question is data: it becomes quoted terms only, so nothing in it is ever an operator. Pure.
 
 use ice_core::id::{Digest, Identity};
 use unicode_normalization::UnicodeNormalization;
@@ -48,6 +49,54 @@ pub(crate) fn match_expression(who: &Identity, scope: &str, question: &str) -> O
     }
     let any: Vec<String> = terms.iter().map(|term| format!("\"{term}\"")).collect();
     Some(format!("tenant : \"{}\" AND words : ({})", tenant(who, scope), any.join(" OR ")))
+}
+
+/// Postgres keeps no lexeme beyond 2,046 bytes; what is longer than this is no word that anybody asks for. Both sides
+/// are cut alike.
+const WORD_CHARS_MAX: usize = 200;
+
+/// A `tsvector` holds at most 1 MB: of a longer text, so many bytes of words are found.
+const WORDS_BYTES_MAX: usize = 256 << 10;
+
+/// The words of a text in their order, for Postgres: lower case, without accents, characters of scripts without
+/// spaces alone.
+pub(crate) fn index_words(text: &str) -> Vec<String> {
+    let form = plain(text);
+    let mut words = Vec::new();
+    let mut bytes = 0;
+    for word in form.split(|c: char| !is_word(c)).filter(|word| word.chars().any(char::is_alphanumeric)) {
+        let characters: Vec<char> = word.chars().collect();
+        for run in characters.chunk_by(|a, b| is_spaceless(*a) == is_spaceless(*b)) {
+            let length = if run.first().is_some_and(|first| is_spaceless(*first)) { 1 } else { run.len() };
+            words.extend(run.chunks(length).map(cut));
+        }
+        bytes += word.len();
+        if bytes >= WORDS_BYTES_MAX {
+            break;
+        }
+    }
+    words
+}
+
+/// The different terms of a question, each as the words that have to follow each other; in the form of
+/// [`index_words`].
+pub(crate) fn asked_words(question: &str) -> Vec<Vec<String>> {
+    let words = |term: String| term.split(' ').map(|word| cut(&word.chars().collect::<Vec<char>>())).collect();
+    terms(&plain(question)).into_iter().map(words).collect()
+}
+
+fn cut(word: &[char]) -> String {
+    word.iter().take(WORD_CHARS_MAX).collect()
+}
+
+/// Lower case, compatibility characters resolved, and the accents of Latin, Greek and Cyrillic letters left out: what
+/// FTS5 does by `remove_diacritics`. Marks of other scripts are letters of their words and stay.
+fn plain(text: &str) -> String {
+    let bare = text.nfkd().filter(|character| !matches!(u32::from(*character), 0x0300..=0x036F));
+    bare.flat_map(char::to_lowercase)
+        .nfc()
+        .filter(|character| !matches!(u32::from(*character), 0x0300..=0x036F))
+        .collect()
 }
 
 /// One token for org, user and scope; the JSON list keeps their borders apart.
@@ -138,6 +187,17 @@ mod tests {
         assert_eq!(index_form("東京の天気").split_whitespace().collect::<Vec<_>>(), ["東", "京", "の", "天", "気"]);
         check("東京の天気", &["東 京", "京 の", "の 天", "天 気"]);
         check("iPhone価格", &["iphone", "価 格"]);
+    }
+
+    #[test]
+    fn words_for_postgres_are_cut_alike_on_both_sides() {
+        let words = index_words("The Café's №① o\u{FB03}ce, 東京の天気 — re\u{0301}sume\u{0301}\u{0}İx 🎉");
+        assert_eq!(words, ["the", "cafe", "s", "no1", "office", "東", "京", "の", "天", "気", "resume", "ix"]);
+        assert_eq!(asked_words("RÉSUMÉ of Tōkyō 東京"), [vec!["resume"], vec!["tokyo"], vec!["東", "京"]]);
+        let long = "x".repeat(3000);
+        assert_eq!(vec![index_words(&long)], asked_words(&long));
+        assert_eq!(index_words(&long)[0].len(), WORD_CHARS_MAX);
+        assert!(index_words(&"word ".repeat(1_000_000)).len() <= WORDS_BYTES_MAX);
     }
 
     #[test]

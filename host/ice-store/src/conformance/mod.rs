@@ -15,9 +15,11 @@ use serde_json::Value;
 
 pub mod documents;
 pub mod events;
+pub mod every;
 pub mod leases;
 pub mod memory;
 pub mod search;
+pub mod waits;
 
 /// A whole backend.
 pub trait Backend: Events + Documents + MemoryRows + Clone + 'static {}
@@ -64,6 +66,10 @@ macro_rules! conformance {
                 a_list_has_no_holes, an_append_is_all_or_nothing, an_id_exists_once, an_unknown_id_is_named,
                 concurrent_appends_keep_every_list_in_order, concurrent_creates_of_one_id_let_one_win,
                 big_events_fit, the_status_follows_the_last_fact, listings_show_the_newest_of_their_owner;
+            waits: a_parked_execution_waits_until_anything_happens, open_waits_are_counted_as_they_come_and_go,
+                those_who_wait_are_listed_for_their_owner, what_is_due_comes_longest_overdue_first,
+                one_that_waits_can_be_asked_to_stop, many_appends_at_once_count_every_wait;
+            every: pages_follow_each_other, only_what_is_asked_for_is_walked_over;
             leases: an_old_fence_writes_nothing, a_fenced_append_fails_alone, a_held_execution_cannot_be_claimed,
                 an_expired_lease_can_be_claimed, a_late_append_of_the_newest_holder_counts,
                 renewing_keeps_others_out, a_released_lease_is_free_and_writes_no_more,

@@ -2,16 +2,17 @@
 //! transaction with whatever else was waiting.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use ice_core::event::{Event, Fact, FinalStatus};
+use ice_core::event::Event;
 use ice_core::ports::{Failure, Lease};
-use ice_core::problem::{Code, Problem};
+use ice_core::problem::Problem;
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
 use super::writer::{begin, finish};
 use crate::fault::{Fault, integer, natural, primary_result};
+use crate::list::{Head, Row, Span, rows, span, verdict};
 
 /// Events of one execution, ready to be written.
 pub(super) struct Append {
@@ -24,29 +25,10 @@ pub(super) struct Append {
     reply: oneshot::Sender<Result<(), Failure>>,
 }
 
-/// One event as it is stored.
-pub(super) struct Row {
-    seq: i64,
-    at: i64,
-    path: Arc<str>,
-    attempt: u32,
-    fact: String,
-}
-
-#[derive(Clone, Copy)]
-struct Span {
-    first: u64,
-    last: u64,
-    updated: u64,
-    status: Option<&'static str>,
-}
-
-/// The end of an execution's list.
-struct Head {
-    fence: i64,
-    held: bool,
-    events: u64,
-    /// What this transaction changes; `None` while it changes nothing.
+/// The end of a list, and what this transaction does to it.
+struct End {
+    head: Head,
+    /// `None` while nothing of it changes.
     written: Option<Span>,
 }
 
@@ -66,57 +48,6 @@ impl Append {
     pub(super) fn bytes(&self) -> usize {
         self.rows.iter().map(|row| row.fact.len()).sum()
     }
-}
-
-fn span(events: &[Event]) -> Result<Option<Span>, Problem> {
-    if let Some(pair) = events.windows(2).find(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq)) {
-        return Err(gap(pair[0].seq.saturating_add(1), pair[1].seq));
-    }
-    let (Some(first), Some(last)) = (events.first(), events.last()) else {
-        return Ok(None);
-    };
-    Ok(Some(Span { first: first.seq, last: last.seq, updated: last.at, status: status_after(events) }))
-}
-
-fn gap(expected: u64, found: u64) -> Problem {
-    Problem::new(Code::X043, format!("event {found} does not continue the list, whose next event is {expected}"))
-        .help("a list has no holes: read its end again before appending")
-}
-
-/// The status of an execution once these events are in its list; `None` when they leave it as it was.
-/// This is all the store understands of events: a listing must show the status without reading every list.
-pub(super) fn status_after(events: &[Event]) -> Option<&'static str> {
-    events.iter().rev().find_map(|event| match &event.fact {
-        Fact::ExecutionFinished { status, .. } => Some(match status {
-            FinalStatus::Completed => "completed",
-            FinalStatus::CompletedWithErrors => "completed_with_errors",
-            FinalStatus::Failed => "failed",
-            FinalStatus::Cancelled => "cancelled",
-        }),
-        _ => None,
-    })
-}
-
-/// The status of an execution whose list has no end yet.
-pub(super) const RUNNING: &str = "running";
-
-/// The rows of a new execution; X043 when they do not begin with event 1.
-pub(super) fn first_rows(events: &[Event]) -> Result<Vec<Row>, Problem> {
-    match span(events)? {
-        Some(span) if span.first != 1 => Err(gap(1, span.first)),
-        _ => Ok(rows(events)),
-    }
-}
-
-fn rows(events: &[Event]) -> Vec<Row> {
-    let row = |event: &Event| Row {
-        seq: integer(event.seq),
-        at: integer(event.at),
-        path: event.path.0.clone(),
-        attempt: event.attempt,
-        fact: serde_json::to_string(&event.fact).expect("facts are plain data with text keys"),
-    };
-    events.iter().map(row).collect()
 }
 
 /// Writes a group and replies to every one of its callers.
@@ -162,13 +93,13 @@ async fn write(connection: &mut SqliteConnection, group: &[Append]) -> Result<Ve
 }
 
 async fn write_rows(connection: &mut SqliteConnection, group: &[Append]) -> Result<Vec<Result<(), Problem>>, Fault> {
-    let mut heads = heads(connection, group).await?;
-    let verdicts: Vec<Result<(), Problem>> = group.iter().map(|append| append.join(&mut heads)).collect();
+    let mut ends = ends(connection, group).await?;
+    let verdicts: Vec<Result<(), Problem>> = group.iter().map(|append| append.join(&mut ends)).collect();
     let accepted = group.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok());
     let rows: Vec<(&str, &Row)> =
         accepted.flat_map(|(append, _)| append.rows.iter().map(|row| (append.execution.as_str(), row))).collect();
     insert(connection, &rows).await?;
-    let ends: Vec<(&str, Span)> = heads.iter().filter_map(|(id, head)| Some((id.as_str(), head.written?))).collect();
+    let ends: Vec<(&str, Span)> = ends.iter().filter_map(|(id, end)| Some((id.as_str(), end.written?))).collect();
     update(connection, &ends).await?;
     Ok(verdicts)
 }
@@ -213,16 +144,19 @@ pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[(&str, &Ro
 /// Brings the rows of executions to the ends of their lists.
 async fn update(connection: &mut SqliteConnection, ends: &[(&str, Span)]) -> Result<(), Fault> {
     static UPDATE: LazyLock<Pieces> = LazyLock::new(|| {
-        let before = "with ended (id, events, updated, status) as (values ";
+        let before = "with ended (id, events, updated, status, waits, due) as (values ";
         let after = ") update executions set events = ended.events, updated = ended.updated, \
-            status = coalesce(ended.status, executions.status) from ended where executions.id = ended.id";
-        Pieces::new(before, "(?, ?, ?, ?)", after)
+            status = coalesce(ended.status, case executions.status when 'waiting' then 'running' \
+                else executions.status end), \
+            waits = max(executions.waits + ended.waits, 0), due = ended.due \
+            from ended where executions.id = ended.id";
+        Pieces::new(before, "(?, ?, ?, ?, ?, ?)", after)
     });
     for (statement, piece) in UPDATE.cut(ends) {
         let mut query = sqlx::query(statement);
         for (id, span) in piece {
             query = query.bind((*id).to_owned()).bind(integer(span.last));
-            query = query.bind(integer(span.updated)).bind(span.status);
+            query = query.bind(integer(span.updated)).bind(span.status).bind(span.waits).bind(span.due);
         }
         query.execute(&mut *connection).await?;
     }
@@ -230,39 +164,26 @@ async fn update(connection: &mut SqliteConnection, ends: &[(&str, Span)]) -> Res
 }
 
 /// The ends of the lists that the group wants to continue; an execution that is missing here does not exist.
-async fn heads(connection: &mut SqliteConnection, group: &[Append]) -> Result<HashMap<String, Head>, Fault> {
-    const HEADS: &str = "select executions.id, fence, holder is not null, events from json_each(?1) as wanted \
+async fn ends(connection: &mut SqliteConnection, group: &[Append]) -> Result<HashMap<String, End>, Fault> {
+    const ENDS: &str = "select executions.id, fence, holder is not null, events from json_each(?1) as wanted \
         cross join executions on executions.id = wanted.value";
     let ids: Vec<&str> = group.iter().map(|append| append.execution.as_str()).collect();
     let found: Vec<(String, i64, bool, i64)> =
-        sqlx::query_as(HEADS).bind(serde_json::to_string(&ids).expect("texts")).fetch_all(connection).await?;
-    let head = |(id, fence, held, events)| (id, Head { fence, held, events: natural(events), written: None });
-    Ok(found.into_iter().map(head).collect())
+        sqlx::query_as(ENDS).bind(serde_json::to_string(&ids).expect("texts")).fetch_all(connection).await?;
+    let end =
+        |(id, fence, held, events)| (id, End { head: Head { fence, held, events: natural(events) }, written: None });
+    Ok(found.into_iter().map(end).collect())
 }
 
 impl Append {
     /// Lets the append continue its list, or says why it may not. One that is refused changes nothing.
-    fn join(&self, heads: &mut HashMap<String, Head>) -> Result<(), Problem> {
-        let head = heads.get_mut(&self.execution).ok_or_else(|| no_execution(&self.execution))?;
-        if !head.held || head.fence != self.fence {
-            return Err(fenced(&self.execution));
+    fn join(&self, ends: &mut HashMap<String, End>) -> Result<(), Problem> {
+        let end = ends.get_mut(&self.execution);
+        verdict(&self.execution, self.fence, self.span.as_ref(), end.as_ref().map(|end| &end.head))?;
+        if let (Some(span), Some(end)) = (self.span, end) {
+            end.head.events = span.last;
+            end.written = Some(end.written.map_or(span, |written| written.then(span)));
         }
-        let Some(span) = self.span else { return Ok(()) };
-        if span.first != head.events + 1 {
-            return Err(gap(head.events + 1, span.first));
-        }
-        head.events = span.last;
-        let status = span.status.or(head.written.and_then(|written| written.status));
-        head.written = Some(Span { status, ..span });
         Ok(())
     }
-}
-
-pub(super) fn no_execution(id: &str) -> Problem {
-    Problem::new(Code::X041, format!("there is no execution `{id}`")).help("list what there is: `ice executions list`")
-}
-
-pub(super) fn fenced(id: &str) -> Problem {
-    Problem::new(Code::X040, format!("the lease of execution `{id}` was lost or given back; nothing was written"))
-        .help(format!("another process goes on with it; follow it there, or later: `ice executions resume {id}`"))
 }

@@ -25,7 +25,7 @@ const QUESTIONS: &[&str] = &[
 impl Store {
     /// Reads the whole database and returns everything that is wrong with it; empty when it is sound. Takes as long
     /// as reading the file does.
-    pub async fn check(&self) -> Vec<Problem> {
+    pub(crate) async fn check(&self) -> Vec<Problem> {
         match self.read(|connection| Box::pin(answers(connection))).await {
             Ok(sentences) => sentences
                 .into_iter()

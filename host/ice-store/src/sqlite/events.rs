@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use ice_core::event::{Event, Fact};
-use ice_core::id::{ExecutionId, Identity, NodePath, UnixMs};
+use ice_core::event::Event;
+use ice_core::id::{ExecutionId, Identity, UnixMs};
 use ice_core::ports::{Events, ExecutionRow, Failure, Lease};
-use ice_core::problem::{Code, Problem};
 use sqlx::SqliteConnection;
 
 use super::Store;
-use super::append::{Append, RUNNING, Row, fenced, first_rows, insert, no_execution, status_after};
+use super::append::{Append, insert};
 use super::writer::Order;
 use crate::fault::{Fault, integer, natural};
-use crate::holder::Holder;
+use crate::list::{RUNNING, Row, WAITING, event, exists, fenced, first_rows, held, holds, no_execution};
 
 #[async_trait]
 impl Events for Store {
@@ -26,17 +25,14 @@ impl Events for Store {
         lease_ms: u64,
     ) -> Result<Lease, Failure> {
         const INSERT: &str = "insert into executions \
-            (id, name, org, usr, status, started, updated, events, fence, holder, lease_until) \
-            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10) on conflict (id) do nothing";
+            (id, name, org, usr, status, started, updated, events, fence, holder, lease_until, waits, due) \
+            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10, ?11, ?12) on conflict (id) do nothing";
         let now = self.inner.clock.now_ms();
         let until = now.saturating_add(lease_ms);
         let (id, name, who) = (id.0.clone(), name.to_owned(), who.clone());
         let lease = Lease { execution: ExecutionId(id.clone()), fence: 1, until };
-        let rows = first_rows(first).map_err(Failure::never)?;
-        let status = status_after(first).unwrap_or(RUNNING);
+        let (rows, span) = first_rows(first, now).map_err(Failure::never)?;
         let started = first.first().map_or(now, |event| event.at);
-        let updated = first.last().map_or(now, |event| event.at);
-        let events = first.len() as u64;
         let holder = self.inner.holder.to_string();
         self.write(move |connection| {
             Box::pin(async move {
@@ -45,12 +41,14 @@ impl Events for Store {
                     .bind(name)
                     .bind(who.org)
                     .bind(who.user)
-                    .bind(status)
+                    .bind(span.status.unwrap_or(RUNNING))
                     .bind(integer(started))
-                    .bind(integer(updated))
-                    .bind(integer(events))
+                    .bind(integer(span.updated))
+                    .bind(integer(span.last))
                     .bind(holder)
                     .bind(integer(until))
+                    .bind(span.waits.max(0))
+                    .bind(span.due)
                     .execute(&mut *connection)
                     .await?;
                 if inserted.rows_affected() == 0 {
@@ -106,11 +104,17 @@ impl Events for Store {
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure> {
         // The first reason stays: it is the one that ended the execution.
         const REQUEST: &str = "update executions set cancel_reason = coalesce(cancel_reason, ?2) \
-            where id = ?1 and status = ?3";
+            where id = ?1 and status in (?3, ?4)";
         let (id, reason) = (id.0.clone(), reason.to_owned());
         self.write(move |connection| {
             Box::pin(async move {
-                let asked = sqlx::query(REQUEST).bind(&id).bind(reason).bind(RUNNING).execute(&mut *connection).await?;
+                let asked = sqlx::query(REQUEST)
+                    .bind(&id)
+                    .bind(reason)
+                    .bind(RUNNING)
+                    .bind(WAITING)
+                    .execute(&mut *connection)
+                    .await?;
                 if asked.rows_affected() == 0 {
                     must_exist(connection, &id).await?;
                 }
@@ -128,6 +132,32 @@ impl Events for Store {
                 let found: Option<Option<String>> =
                     sqlx::query_scalar(REASON).bind(&id).fetch_optional(connection).await?;
                 found.ok_or_else(|| no_execution(&id).into())
+            })
+        })
+        .await
+    }
+
+    async fn waiting(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        const WAITING_NOW: &str = "select id from executions where waits > 0 and status in (?1, ?2) \
+            and (?3 is null or (org = ?3 and usr = ?4)) order by started desc, id desc limit ?5";
+        let (org, user) = who.map(|who| (who.org.clone(), who.user.clone())).unzip();
+        Store::read(self, move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query_scalar(WAITING_NOW).bind(RUNNING).bind(WAITING).bind(org).bind(user);
+                let ids: Vec<String> = query.bind(limit).fetch_all(connection).await?;
+                Ok(ids.into_iter().map(ExecutionId).collect())
+            })
+        })
+        .await
+    }
+
+    async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        const DUE: &str = "select id from executions where due <= ?1 order by due, id limit ?2";
+        Store::read(self, move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query_scalar(DUE).bind(integer(now)).bind(limit);
+                let ids: Vec<String> = query.fetch_all(connection).await?;
+                Ok(ids.into_iter().map(ExecutionId).collect())
             })
         })
         .await
@@ -151,11 +181,6 @@ impl Store {
         })
         .await
     }
-}
-
-fn exists(id: &str) -> Problem {
-    Problem::new(Code::X044, format!("there is an execution `{id}` already"))
-        .help("give every execution an id of its own, or go on with that one: `ice executions resume ID`")
 }
 
 async fn must_exist(connection: &mut SqliteConnection, id: &str) -> Result<(), Fault> {
@@ -183,22 +208,6 @@ async fn claim(
     Ok(Lease { execution: ExecutionId(id), fence: natural(fence + 1), until })
 }
 
-/// Whether a lease still keeps others out: not expired, and its process not known to be dead. The clocks of two hosts
-/// that share a database may differ; a lease therefore has to be long against that difference.
-fn holds(holder: &str, until: UnixMs, now: UnixMs) -> bool {
-    now < until && !Holder::parse(holder).is_some_and(|holder| holder.is_gone())
-}
-
-fn held(id: &str, holder: &str, remaining_ms: u64) -> Problem {
-    let holder = Holder::parse(holder);
-    let words = holder.as_ref().map_or_else(|| "another process".to_owned(), Holder::words);
-    let seconds = remaining_ms.div_ceil(1000);
-    let stop = holder.and_then(|holder| holder.stop_command());
-    let stop = stop.map_or_else(|| "cancel it there".to_owned(), |command| format!("stop it with `{command}`"));
-    Problem::new(Code::X042, format!("execution `{id}` is held by {words}"))
-        .help(format!("wait until it ends, or {stop}; its lease expires in {seconds} s unless it goes on"))
-}
-
 async fn read(connection: &mut SqliteConnection, id: String, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
     const READ: &str = "select seq, at, path, attempt, fact from events where execution = ?1 and seq > ?2 \
         order by seq limit ?3";
@@ -208,11 +217,7 @@ async fn read(connection: &mut SqliteConnection, id: String, after: u64, limit: 
         must_exist(connection, &id).await?;
     }
     let event = |(seq, at, path, attempt, fact): (i64, i64, String, u32, String)| {
-        let fact: Fact = serde_json::from_str(&fact).map_err(|error| {
-            Problem::new(Code::C043, format!("event {seq} of execution `{id}` cannot be read: {error}"))
-                .help("it was damaged, or written by another version of `ice`: use that version")
-        })?;
-        Ok(Event { seq: natural(seq), at: natural(at), path: NodePath(path.into()), attempt, fact })
+        Ok(event(&id, seq, at, path, attempt, &fact)?)
     };
     rows.into_iter().map(event).collect()
 }
@@ -223,14 +228,14 @@ async fn list(
     limit: u32,
     now: UnixMs,
 ) -> Result<Vec<ExecutionRow>, Fault> {
-    const LIST: &str = "select id, name, status, started, updated, events, holder, lease_until from executions \
+    const LIST: &str = "select id, name, status, started, updated, events, holder, lease_until, waits from executions \
         where org = ?1 and usr = ?2 order by started desc, id desc limit ?3";
-    type Row = (String, String, String, i64, i64, i64, Option<String>, i64);
+    type Row = (String, String, String, i64, i64, i64, Option<String>, i64, i64);
     let rows: Vec<Row> = sqlx::query_as(LIST).bind(who.org).bind(who.user).bind(limit).fetch_all(connection).await?;
     // Usually one process holds them all: it is looked up once.
     let mut known: HashMap<String, bool> = HashMap::new();
     let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
-    let row = |(id, name, status, started, updated, events, holder, until): Row| ExecutionRow {
+    let row = |(id, name, status, started, updated, events, holder, until, waits): Row| ExecutionRow {
         id: ExecutionId(id),
         name,
         status,
@@ -238,6 +243,7 @@ async fn list(
         updated: natural(updated),
         events: natural(events),
         held: now < natural(until) && holder.is_some_and(&mut lives),
+        waits: natural(waits),
     };
     Ok(rows.into_iter().map(row).collect())
 }

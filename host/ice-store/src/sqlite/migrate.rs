@@ -8,7 +8,10 @@ use super::writer::in_transaction;
 use crate::fault::Fault;
 
 /// Name and SQL of every step, in order. Step n ends with `pragma user_version = n;`.
-pub const MIGRATIONS: &[(&str, &str)] = &[("0001_house.sql", include_str!("../../migrations/sqlite/0001_house.sql"))];
+pub const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_house.sql", include_str!("../../migrations/sqlite/0001_house.sql")),
+    ("0002_waits.sql", include_str!("../../migrations/sqlite/0002_waits.sql")),
+];
 
 /// "ice1" in ASCII: SQLite's `application_id` of our files.
 pub(super) const APPLICATION: i64 = 0x6963_6531;

@@ -4,8 +4,7 @@
 //! `writer.rs`; a caller that is dropped in the middle of its write can therefore never leave a transaction open.
 //! A database in memory has one connection for everything, because a second one would see another database.
 
-use std::path::PathBuf;
-use std::pin::Pin;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ice_core::ports::{Clock, Failure};
@@ -15,14 +14,15 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Options;
-use crate::address::{self, Address};
-use crate::fault::{Fault, natural};
+use crate::address;
+use crate::fault::{Work, natural};
 use crate::holder::Holder;
 
 mod append;
 mod check;
 mod documents;
 mod events;
+mod every;
 mod memory;
 mod migrate;
 mod nearest;
@@ -33,13 +33,9 @@ pub use migrate::MIGRATIONS;
 
 use writer::Order;
 
-/// Work on one connection.
-pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'c>>;
-
-/// An open database. Cheap to clone; the clones share connections. Ends when the last clone is dropped; [`Store::close`]
-/// ends it at a known moment.
+/// An open database; see [`crate::Store`].
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Store {
     inner: Arc<Inner>,
 }
 
@@ -56,18 +52,10 @@ struct Inner {
     readers: Option<SqlitePool>,
 }
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("place", &self.inner.place).finish_non_exhaustive()
-    }
-}
-
 impl Store {
-    pub(crate) async fn open(address: Address, clock: Arc<dyn Clock>, options: Options) -> Result<Self, Problem> {
-        let path = match &address {
-            Address::Memory => None,
-            Address::File(path) => Some(address::prepare(path)?),
-        };
+    /// Opens the file, or a database in memory for `None`.
+    pub(crate) async fn open(file: Option<&Path>, clock: Arc<dyn Clock>, options: Options) -> Result<Self, Problem> {
+        let path = file.map(address::prepare).transpose()?;
         let place = path.as_ref().map_or_else(|| "sqlite::memory:".to_owned(), |path| path.display().to_string());
         let lock_wait = options.lock_wait;
         let connection =
@@ -78,7 +66,7 @@ impl Store {
     }
 
     /// Number of the newest migration that was applied.
-    pub async fn schema_version(&self) -> Result<u32, Problem> {
+    pub(crate) async fn schema_version(&self) -> Result<u32, Problem> {
         let version = self.read(|connection| {
             Box::pin(async move { Ok(sqlx::query_scalar("pragma user_version").fetch_one(connection).await?) })
         });
@@ -86,7 +74,7 @@ impl Store {
     }
 
     /// Bytes the database takes on disk, with its write-ahead log; in memory, the bytes of its pages.
-    pub async fn size(&self) -> Result<u64, Problem> {
+    pub(crate) async fn size(&self) -> Result<u64, Problem> {
         const PAGES: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
         let pages = self.read(|connection| {
             Box::pin(async move { Ok(sqlx::query_scalar::<_, i64>(PAGES).fetch_one(connection).await?) })
@@ -101,13 +89,13 @@ impl Store {
     }
 
     /// The database as messages name it: the path of its file, or `sqlite::memory:`.
-    pub fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &str {
         &self.inner.place
     }
 
     /// Finishes what was asked for, folds the write-ahead log into the file and closes the connections.
     /// Everything afterwards fails with X047.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         // The readers first: the last connection to go is the one that may fold the log.
         if let Some(readers) = &self.inner.readers {
             readers.close().await;

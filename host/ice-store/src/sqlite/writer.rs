@@ -6,9 +6,8 @@
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Work;
 use super::append::{Append, commit};
-use crate::fault::Fault;
+use crate::fault::{Fault, Work};
 
 /// Orders that may wait. A caller beyond them waits itself.
 const WAITING_MAX: usize = 1024;

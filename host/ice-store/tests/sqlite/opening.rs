@@ -82,6 +82,26 @@ async fn migrating_twice_changes_nothing() {
     assert!(before == fs::read(&path).unwrap(), "opening a current database wrote to it");
 }
 
+#[tokio::test]
+async fn the_executions_of_the_first_version_go_on_in_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ice.db");
+    tamper(&path, MIGRATIONS[0].1).await;
+    tamper(
+        &path,
+        "insert into executions (id, name, org, usr, status, started, updated, events, fence, lease_until) \
+         values ('old', 'n', 'acme', 'anna', 'running', 1, 2, 0, 1, 0)",
+    )
+    .await;
+    let store = open(&path).await;
+    let rows = store.list(&anna(), 10).await.unwrap();
+    assert_eq!((rows[0].status.as_str(), rows[0].waits), ("running", 0));
+    assert!(store.waiting(None, 10).await.unwrap().is_empty() && store.due(u64::MAX, 10).await.unwrap().is_empty());
+    let lease = store.claim(&id("old"), 10).await.unwrap();
+    store.append(&lease, &lines(1, 3)).await.unwrap();
+    assert_eq!(store.check().await, []);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_new_database_is_readable_by_its_owner_only() {
