@@ -14,7 +14,7 @@ use ice_core::problem::{Code, Problem};
 use tokio::time::Instant;
 
 use super::dial::{self, ClosingTask};
-use super::headers::{self, Headers};
+use super::headers;
 use super::hop::Hop;
 use super::target::Target;
 use super::{Egress, resolve};
@@ -110,7 +110,7 @@ impl Body {
 impl Egress {
     /// Sends one hop and waits for the head of the answer.
     pub(crate) async fn open(&self, hop: &Hop, authority: Authority<'_>, limits: Limits) -> Result<Answer, Failure> {
-        let Hop { method, target, headers, body } = hop;
+        let Hop { method, target, body, .. } = hop;
         let deadline = limits.deadline;
         let private = self.authorise(hop, authority)?;
         let lookup = resolve::vetted(self.resolver.as_ref(), target, private);
@@ -121,7 +121,7 @@ impl Egress {
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = method.clone();
         *request.uri_mut() = target.path_and_query().parse().map_err(|_| unsendable("the URL's path"))?;
-        *request.headers_mut() = self.filled(target, headers, authority)?;
+        *request.headers_mut() = self.filled(hop, authority)?;
         let until = earlier(deadline, limits.first_byte);
         let sending = connection.sender.send_request(request);
         let answer = within(until, target, "waiting for an answer", sending).await?;
@@ -161,10 +161,11 @@ impl Egress {
         Ok(private)
     }
 
-    fn filled(&self, target: &Target, headers: &Headers, authority: Authority<'_>) -> Result<HeaderMap, Failure> {
+    fn filled(&self, hop: &Hop, authority: Authority<'_>) -> Result<HeaderMap, Failure> {
+        let Hop { target, headers, body, .. } = hop;
         let mut map = match authority {
-            Authority::Grant(_) => headers.fill(&self.secrets)?,
-            Authority::Operator { .. } => headers.fill(&crate::secrets::Secrets::default())?,
+            Authority::Grant(_) => headers.fill(&self.secrets, body)?,
+            Authority::Operator { .. } => headers.fill(&crate::secrets::Secrets::default(), body)?,
         };
         if let Authority::Operator { bearer: Some(key), .. } = authority {
             let value = HeaderValue::from_str(&format!("Bearer {}", key.expose()));

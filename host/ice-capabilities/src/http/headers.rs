@@ -1,10 +1,12 @@
 //! Which request headers a caller may set, and how secrets get into their values. Pure; the grant is asked by `http`.
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
+use sha2::Sha256;
 
-use crate::secrets::Secrets;
+use crate::secrets::{Secret, Secrets};
 
 /// Servers commonly stop at 100 lines and 32 KiB.
 pub(crate) const COUNT_MAX: usize = 100;
@@ -20,14 +22,27 @@ const ABOUT_THE_CALLER: &[&str] = &["authorization", "cookie"];
 /// They describe a body; without body they must go.
 const ABOUT_THE_BODY: &[&str] = &["content-type", "content-encoding", "content-language", "content-location", "digest"];
 
-const OPEN: &str = "{{secret:";
-const CLOSE: &str = "}}";
-
 /// One header of a request, its secrets not filled in.
+// Invariant: `pieces` can cut the template.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
     name: HeaderName,
     template: String,
+}
+
+impl Header {
+    /// The secrets its value names, each with what it becomes.
+    fn secrets(&self) -> impl Iterator<Item = (Form, &str)> {
+        let pieces = pieces(&self.template).expect("checked when it was read").into_iter();
+        pieces.filter_map(|piece| match piece {
+            Piece::Secret(form, name) => Some((form, name)),
+            Piece::Text(_) => None,
+        })
+    }
+
+    fn names_a_secret(&self) -> bool {
+        self.secrets().next().is_some()
+    }
 }
 
 /// The headers of a request, in the caller's order.
@@ -55,65 +70,107 @@ impl Headers {
             // The template is checked here and the filled value again: neither may begin a line of its own.
             HeaderValue::from_str(value)
                 .map_err(|_| refused(format!("the value of `{name}` is not a header value")))?;
-            secret_names(value).map_err(|()| refused(format!("`{name}` has `{OPEN}` without name or `{CLOSE}`")))?;
+            pieces(value).map_err(|open| refused(format!("`{name}` has `{open}` without name or `{CLOSE}`")))?;
             kept.push(Header { name, template: value.clone() });
         }
         Ok(Self(kept))
     }
 
-    /// The secrets that the values name.
+    /// The secrets that the values name, in whatever form.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().flat_map(|header| secret_names(&header.template).unwrap_or_default())
+        self.0.iter().flat_map(|header| header.secrets()).map(|(_, name)| name)
     }
 
     /// Takes away what must not follow a redirect to another origin.
     pub(crate) fn leave_origin(&mut self) {
-        self.0.retain(|header| !ABOUT_THE_CALLER.contains(&header.name.as_str()) && !header.template.contains(OPEN));
+        self.0.retain(|header| !ABOUT_THE_CALLER.contains(&header.name.as_str()) && !header.names_a_secret());
     }
 
-    /// Takes away what describes the body.
+    /// Takes away what describes the body, its signatures too.
     pub(crate) fn leave_body(&mut self) {
-        self.0.retain(|header| !ABOUT_THE_BODY.contains(&header.name.as_str()));
+        let signs = |header: &Header| header.secrets().any(|(form, _)| form == Form::Hmac);
+        self.0.retain(|header| !ABOUT_THE_BODY.contains(&header.name.as_str()) && !signs(header));
     }
 
-    /// The headers as they are sent. X067 when a secret is not set, X068 when a filled value cannot be sent.
-    pub(crate) fn fill(&self, secrets: &Secrets) -> Result<HeaderMap, Failure> {
+    /// The headers as they are sent with `body`. X067 when a secret is not set, X068 when a filled value cannot be sent.
+    pub(crate) fn fill(&self, secrets: &Secrets, body: &[u8]) -> Result<HeaderMap, Failure> {
         let mut map = HeaderMap::with_capacity(self.0.len() + 4);
-        for Header { name, template } in &self.0 {
-            let filled = fill(template, secrets)?;
+        for header in &self.0 {
+            let name = &header.name;
+            let filled = fill(&header.template, secrets, body)?;
             let mut value = HeaderValue::from_str(&filled)
                 .map_err(|_| refused(format!("the value of `{name}` with its secret is not a header value")))?;
-            value.set_sensitive(template.contains(OPEN) || ABOUT_THE_CALLER.contains(&name.as_str()));
+            value.set_sensitive(header.names_a_secret() || ABOUT_THE_CALLER.contains(&name.as_str()));
             map.append(name.clone(), value);
         }
         Ok(map)
     }
 }
 
-/// Names in `{{secret:NAME}}`; an error when one has no name or end.
-fn secret_names(template: &str) -> Result<Vec<&str>, ()> {
-    let mut names = Vec::new();
-    let mut rest = template;
-    while let Some(start) = rest.find(OPEN) {
-        let (name, after) = rest[start + OPEN.len()..].split_once(CLOSE).ok_or(())?;
-        let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        names.push(if good { name } else { return Err(()) });
-        rest = after;
-    }
-    Ok(names)
+/// What a secret becomes in a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// Itself.
+    Value,
+    /// The lower-case hexadecimal HMAC-SHA256 of the body under it (RFC 2104).
+    Hmac,
 }
 
-fn fill(template: &str, secrets: &Secrets) -> Result<String, Failure> {
-    let mut filled = String::with_capacity(template.len());
+/// How each is written, before the secret's name.
+const FORMS: &[(&str, Form)] = &[("{{secret:", Form::Value), ("{{hmac_sha256:", Form::Hmac)];
+const CLOSE: &str = "}}";
+
+/// A piece of a value.
+enum Piece<'a> {
+    Text(&'a str),
+    Secret(Form, &'a str),
+}
+
+/// Cuts a value at the secrets it names. Fails with the opening words of one that has no name or end.
+fn pieces(template: &str) -> Result<Vec<Piece<'_>>, &'static str> {
+    let mut pieces = Vec::new();
     let mut rest = template;
-    while let Some(start) = rest.find(OPEN) {
-        filled.push_str(&rest[..start]);
-        let (name, after) = rest[start + OPEN.len()..].split_once(CLOSE).unwrap_or_default();
-        filled.push_str(secrets.get(name).ok_or_else(|| missing(name))?.expose());
+    while let Some((start, open, form)) = first(rest) {
+        let (name, after) = rest[start + open.len()..].split_once(CLOSE).ok_or(open)?;
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(open);
+        }
+        pieces.extend([Piece::Text(&rest[..start]), Piece::Secret(form, name)]);
         rest = after;
     }
-    filled.push_str(rest);
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
+}
+
+/// Where the first secret of a text is named, and how.
+fn first(text: &str) -> Option<(usize, &'static str, Form)> {
+    let found = FORMS.iter().filter_map(|(open, form)| Some((text.find(open)?, *open, *form)));
+    found.min_by_key(|(start, ..)| *start)
+}
+
+fn fill(template: &str, secrets: &Secrets, body: &[u8]) -> Result<String, Failure> {
+    let mut filled = String::with_capacity(template.len());
+    for piece in pieces(template).expect("checked when it was read") {
+        let (form, name) = match piece {
+            Piece::Text(text) => {
+                filled.push_str(text);
+                continue;
+            }
+            Piece::Secret(form, name) => (form, name),
+        };
+        let secret = secrets.get(name).ok_or_else(|| missing(name))?;
+        match form {
+            Form::Value => filled.push_str(secret.expose()),
+            Form::Hmac => filled.push_str(&hmac_sha256(secret, body)),
+        }
+    }
     Ok(filled)
+}
+
+fn hmac_sha256(secret: &Secret, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(body);
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The secret `name` is not set on this host.
@@ -143,11 +200,38 @@ mod tests {
     #[test]
     fn fills_secrets_anywhere_in_a_value() {
         let headers = parse(&[("x-a", "a {{secret:KEY}} b {{secret:KEY}}"), ("x-b", "plain }}")]).unwrap();
-        let map = headers.fill(&secrets()).unwrap();
+        let map = headers.fill(&secrets(), b"").unwrap();
         assert_eq!(map["x-a"], "a 0123456789 b 0123456789");
         assert!(map["x-a"].is_sensitive());
         assert_eq!(map["x-b"], "plain }}");
         assert!(!format!("{map:?}").contains("0123456789"));
+    }
+
+    #[test]
+    fn signs_the_body_with_a_secret_that_is_not_sent() {
+        // As Python's `hmac.new(b"0123456789", body, "sha256").hexdigest()` says.
+        let body = b"what do ya want for nothing?";
+        let headers = parse(&[("x-sign", "sha256={{hmac_sha256:KEY}}, {{secret:KEY}}")]).unwrap();
+        assert_eq!(headers.secrets().collect::<Vec<_>>(), ["KEY", "KEY"]);
+        let map = headers.fill(&secrets(), body).unwrap();
+        let hex = "e6f5c3d50ced1709ccc805e6c24879dd8aa9dd92525bea037aab088e7509b649";
+        assert_eq!(map["x-sign"], format!("sha256={hex}, 0123456789"));
+        assert!(map["x-sign"].is_sensitive() && !format!("{map:?}").contains(hex));
+        assert_ne!(headers.fill(&secrets(), b"another").unwrap()["x-sign"], map["x-sign"]);
+    }
+
+    #[test]
+    fn a_signature_stays_at_its_origin_and_with_its_body() {
+        let pairs = [("x-sign", "{{hmac_sha256:KEY}}"), ("x-key", "{{secret:KEY}}"), ("accept", "c")];
+        let names = |headers: &Headers| {
+            let map = headers.fill(&secrets(), b"").unwrap();
+            map.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let (mut other, mut bodiless) = (parse(&pairs).unwrap(), parse(&pairs).unwrap());
+        other.leave_origin();
+        assert_eq!(names(&other), ["accept"]);
+        bodiless.leave_body();
+        assert_eq!(names(&bodiless), ["x-key", "accept"]);
     }
 
     #[test]
@@ -169,6 +253,9 @@ mod tests {
             ("x", "{{secret:}}"),
             ("x", "{{secret:KEY"),
             ("x", "{{secret:a b}}"),
+            ("x", "{{hmac_sha256:}}"),
+            ("x", "{{secret:KEY}}{{hmac_sha256:KEY"),
+            ("x", "{{hmac_sha256:{{secret:KEY}}}}"),
             ("x:", "y"),
         ];
         for (name, value) in table {
@@ -179,7 +266,7 @@ mod tests {
     #[test]
     fn sets_length_and_encoding_itself() {
         let headers = parse(&[("content-length", "5"), ("accept-encoding", "gzip"), ("x", "y")]).unwrap();
-        assert_eq!(headers.fill(&secrets()).unwrap().len(), 1);
+        assert_eq!(headers.fill(&secrets(), b"").unwrap().len(), 1);
     }
 
     #[test]
@@ -187,7 +274,10 @@ mod tests {
         let pairs = [("authorization", "a"), ("cookie", "b"), ("x-key", "{{secret:KEY}}"), ("accept", "c")];
         let mut headers = parse(&pairs).unwrap();
         headers.leave_origin();
-        assert_eq!(headers.fill(&secrets()).unwrap().keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+        assert_eq!(
+            headers.fill(&secrets(), b"").unwrap().keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["accept"]
+        );
     }
 
     #[test]
@@ -199,7 +289,7 @@ mod tests {
 
     #[test]
     fn names_a_missing_secret() {
-        let failure = parse(&[("x", "{{secret:OTHER}}")]).unwrap().fill(&secrets()).unwrap_err();
+        let failure = parse(&[("x", "{{secret:OTHER}}")]).unwrap().fill(&secrets(), b"").unwrap_err();
         assert_eq!(failure.problem.code, Code::X067);
         assert!(failure.problem.to_string().contains("ICE_SECRET_OTHER"));
     }

@@ -52,10 +52,49 @@ async fn fills_secrets_only_where_the_grant_binds_them() {
 
 #[tokio::test]
 async fn a_secret_does_not_leave_without_tls() {
-    let names = Names::of(&[("api.example", &[&["1.1.1.1"]])]);
-    let request = with_header(get("http://api.example/"), "x", "{{secret:KEY}}");
-    refused(egress(EgressOptions::default(), Arc::clone(&names)).send(request, &everywhere()).await, Code::G021);
-    assert!(names.asked.lock().unwrap().is_empty());
+    for value in ["{{secret:KEY}}", "{{hmac_sha256:KEY}}"] {
+        let names = Names::of(&[("api.example", &[&["1.1.1.1"]])]);
+        let request = with_header(get("http://api.example/"), "x", value);
+        refused(egress(EgressOptions::default(), Arc::clone(&names)).send(request, &everywhere()).await, Code::G021);
+        assert!(names.asked.lock().unwrap().is_empty(), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_signed_only_where_the_grant_binds_the_secret() {
+    let server = Server::saying(answer("200 OK", &[], "ok")).await;
+    let egress = reaching(&[&server]);
+    let body = "{\"total\": 3}";
+    let request = || {
+        let request = HttpRequest { method: "POST".into(), body: body.into(), ..get(&server.url("/")) };
+        with_header(request, "x-signature", "sha256={{hmac_sha256:KEY}}")
+    };
+    let mut bound = grant(&["POST http://127.0.0.1:*/*"]);
+    refused(egress.send(request(), &bound).await, Code::G021);
+    bound.secrets.insert("KEY".into(), vec!["other.example".into()]);
+    refused(egress.send(request(), &bound).await, Code::G021);
+    assert!(server.asked().is_empty());
+    bound.secrets.insert("KEY".into(), vec!["127.0.0.1".into()]);
+    egress.send(request(), &bound).await.unwrap();
+    let asked = server.asked().remove(0);
+    assert_eq!(asked.body, body);
+    // As `printf '{"total": 3}' | openssl dgst -sha256 -hmac 's3cr3t-k3y/with+signs=='` says.
+    assert_eq!(asked.headers["x-signature"], "sha256=a64e5e3c42bade7fb36b5f30552da2fe3ad1b5ae2f8c96a2a62f801f2466197a");
+    bound.secrets.insert("NONE".into(), vec!["*".into()]);
+    let missing = with_header(request(), "x", "{{hmac_sha256:NONE}}");
+    refused(egress.send(missing, &bound).await, Code::X067);
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_takes_no_signature_along() {
+    let other = Server::saying(answer("200 OK", &[], "ok")).await;
+    let target = other.url("/elsewhere");
+    let first =
+        Server::start(move |_| (answer("307 Temporary Redirect", &[("location", &target)], ""), Then::Close)).await;
+    let request = with_header(get(&first.url("/")), "x-signature", "{{hmac_sha256:KEY}}");
+    reaching(&[&first, &other]).send(request, &everywhere()).await.unwrap();
+    assert_eq!(first.asked()[0].headers["x-signature"].len(), 64);
+    assert!(!other.asked()[0].headers.contains_key("x-signature"));
 }
 
 #[tokio::test]
