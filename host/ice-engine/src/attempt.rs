@@ -51,7 +51,10 @@ pub(crate) async fn run(frame: &Frame<'_>, index: usize, attempt: u32, stop: &Ar
     let cx = NodeRun::new(frame, index, attempt, stop);
     let ended = match cx.wanted() {
         Ok(false) => return Ended::Declined,
-        Ok(true) => admitted(&cx).await,
+        Ok(true) => match may_begin(&cx).await {
+            Ok(()) => admitted(&cx).await,
+            Err(failure) => failure.into(),
+        },
         Err(failure) => failure.into(),
     };
     frame.spend(&cx.spent());
@@ -68,6 +71,23 @@ fn placed(cx: &NodeRun<'_>, mut failure: Failure) -> Failure {
         failure.problem = failure.problem.subject(subject);
     }
     failure
+}
+
+/// Waits while the execution is paused. Nodes that only hold others may begin: what is inside them waits.
+async fn may_begin(cx: &NodeRun<'_>) -> Result<(), Failure> {
+    let gate = &cx.run().gate;
+    if gate.is_open() || cx.node.finally || cx.node.kind == "monitor" || !cx.node.node.graphs().is_empty() {
+        return Ok(());
+    }
+    Box::pin(async {
+        let _resting = cx.rest();
+        tokio::select! {
+            biased;
+            why = cx.stop.tripped() => Err(Failure::never(why.clone())),
+            () = gate.opened() => Ok(()),
+        }
+    })
+    .await
 }
 
 async fn admitted(cx: &NodeRun<'_>) -> Ended {
@@ -109,7 +129,9 @@ async fn begin(cx: &NodeRun<'_>) -> Result<(), Failure> {
         true => keys::idempotency_key(&run.id, &cx.path, cx.attempt, None),
         false => String::new(),
     };
-    let seq = run.push(&cx.path, cx.attempt, Fact::NodeStarted { kind: cx.node.kind.to_owned(), idempotency_key });
+    let component = cx.node.node.callee().and_then(|(kind, name)| run.called(kind, name));
+    let started = Fact::NodeStarted { kind: cx.node.kind.to_owned(), idempotency_key, component };
+    let seq = run.push(&cx.path, cx.attempt, started);
     if effectful { Box::pin(run.journal.durable(seq)).await } else { Ok(()) }
 }
 

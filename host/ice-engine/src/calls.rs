@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use ice_core::budget::{Receipt, Usage};
 use ice_core::catalog::{CallKind, Callable, Effects};
-use ice_core::event::{CapabilityUse, Fact};
+use ice_core::event::{CalledComponent, CapabilityUse, Fact};
 use ice_core::grant::{Capability, LimitSettings};
 use ice_core::id::{Digest, NodePath};
 use ice_core::ports::{Call, Failure, LlmReply, LlmRequest, Retry};
@@ -101,6 +101,13 @@ impl Run {
     /// The component this execution began with under that name; what is installed now may be a newer one.
     fn pinned(&self, callable: &Callable) -> Digest {
         self.pinned.get(&callable.name).copied().unwrap_or(callable.artifact)
+    }
+
+    /// The component a node is about to call, for its first event; `None` when it is not installed any more.
+    pub(crate) fn called(&self, kind: CallKind, name: &str) -> Option<Box<CalledComponent>> {
+        let catalog = self.shared.ports.components.catalog();
+        let callable = catalog.find(kind, name)?;
+        Some(Box::new(CalledComponent::new(callable, self.pinned(callable))))
     }
 }
 
@@ -210,7 +217,7 @@ pub(crate) async fn tool_as_node(
     let catalog = run.shared.ports.components.catalog();
     let Some(callable) = catalog.find(CallKind::Tool, name) else {
         let problem = Problem::new(Code::X034, format!("tool `{name}` is not installed"))
-            .help("list what is installed with `ice plugins list`");
+            .help("list what is installed with `ice list`");
         return (Err(Failure::never(problem)), Usage::default());
     };
     let depth = site.path.as_str().matches("step[").count();
@@ -220,7 +227,8 @@ pub(crate) async fn tool_as_node(
         return (Err(Failure::never(problem)), Usage::default());
     }
     if !begun {
-        let started = Fact::NodeStarted { kind: "tool".into(), idempotency_key: key };
+        let component = Some(Box::new(CalledComponent::new(callable, run.pinned(callable))));
+        let started = Fact::NodeStarted { kind: "tool".into(), idempotency_key: key, component };
         let seq = run.push(&site.path, site.attempt, started);
         if callable.effects == Effects::External
             && let Err(failure) = run.journal.durable(seq).await

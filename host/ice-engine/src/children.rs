@@ -7,16 +7,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ice_core::blueprint::Parsed;
-use ice_core::budget::Budget;
+use ice_core::budget::{Budget, Usage};
+use ice_core::event::{Event, Fact};
 use ice_core::execution::{Ending, replay};
-use ice_core::id::{ExecutionId, NodePath};
+use ice_core::id::{ExecutionId, NodePath, UnixMs};
 use ice_core::ports::{Components, Failure, Retry};
 use ice_core::problem::{Code, Problem};
 use serde_json::Value;
 
 use crate::engine::{Engine, Inside, StartExecution, read_all};
 use crate::keys;
-use crate::live::{Control, Handle};
+use crate::live::{Control, Handle, Rest};
 use crate::plan::{Library, NESTING_MAX, Plan};
 use crate::run::Run;
 use crate::stop::Token;
@@ -49,11 +50,11 @@ pub(crate) async fn library(components: &dyn Components, parsed: &Parsed) -> Res
     Ok(library)
 }
 
-/// Collects what `workflow` nodes refer to, at any depth of a document.
+/// Collects what `workflow` and `recursive` nodes refer to, at any depth of a document.
 fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
-            if fields.get("type").and_then(Value::as_str) == Some("workflow") {
+            if matches!(fields.get("type").and_then(Value::as_str), Some("workflow" | "recursive")) {
                 found.extend(fields.get("workflow_ref").and_then(Value::as_str).map(str::to_owned));
             }
             fields.values().for_each(|value| references(value, found));
@@ -75,8 +76,25 @@ pub(crate) async fn plan_of(run: &Run, blueprint: &str) -> Result<Arc<Plan>, Fai
     engine.plan(&parsed).await.map(Arc::new).map_err(several)
 }
 
-/// Starts the child execution of a node attempt, or goes on with the one it had started before a crash. The child
-/// stops when `stop` is tripped.
+/// Where a child execution stands.
+pub(crate) enum Found {
+    /// In this process.
+    Runs(Handle),
+    /// Nobody runs it: it waits for an answer, at most until this time.
+    Waits { id: ExecutionId, due: Option<UnixMs> },
+}
+
+impl Found {
+    pub(crate) fn id(&self) -> &ExecutionId {
+        match self {
+            Self::Runs(handle) => &handle.id,
+            Self::Waits { id, .. } => id,
+        }
+    }
+}
+
+/// Starts the child execution of a node attempt, or goes on with the one it had started before. The child stops when
+/// `stop` is tripped. One that waits for an answer is left alone, unless it must stop.
 pub(crate) async fn start(
     run: &Arc<Run>,
     path: &NodePath,
@@ -84,7 +102,7 @@ pub(crate) async fn start(
     stop: &Arc<Token>,
     plan: Arc<Plan>,
     inputs: Value,
-) -> Result<Handle, Failure> {
+) -> Result<Found, Failure> {
     let depth = run.depth + 1;
     if depth > run.shared.options.max_depth {
         let problem = Problem::new(Code::X012, format!("executions are nested {depth} deep"))
@@ -95,7 +113,14 @@ pub(crate) async fn start(
     let engine = Engine { shared: Arc::clone(&run.shared) };
     let inside = || inside(run, &id, stop);
     if exists(run, &id).await? {
-        return take_up(run, &engine, &id, inside).await;
+        let list = read_all(&*run.shared.ports.events, &id).await.map_err(Failure::maybe)?;
+        if stop.why().is_none()
+            && let Some((due, usage)) = waits(&list, run.now())
+        {
+            run.meter.attach(id.0.as_str(), &usage);
+            return Ok(Found::Waits { id, due });
+        }
+        return take_up(run, &engine, &id, inside).await.map(Found::Runs);
     }
     let start = StartExecution {
         plan,
@@ -110,7 +135,15 @@ pub(crate) async fn start(
         Failure::never(Problem::new(code, words.join("; ")))
     };
     // Boxed: a child may have children, and a future cannot contain itself.
-    Box::pin(engine.begin(id.clone(), start, inside())).await.map_err(several)
+    Box::pin(engine.begin(id.clone(), start, inside())).await.map(Found::Runs).map_err(several)
+}
+
+/// Whether an execution waits and nothing of it is due: until when, and what it spent so far.
+fn waits(list: &[Event], now: UnixMs) -> Option<(Option<UnixMs>, Usage)> {
+    match &list.last()?.fact {
+        Fact::ExecutionParked { due, usage } if due.is_none_or(|due| due > now) => Some((*due, *usage)),
+        _ => None,
+    }
 }
 
 fn inside(run: &Run, id: &ExecutionId, stop: &Arc<Token>) -> Inside {
@@ -149,22 +182,24 @@ async fn take_up(run: &Run, engine: &Engine, id: &ExecutionId, inside: impl Fn()
 
 /// A child that had ended before it was found again has no ledger under its parent's: its cost is added here.
 fn settle_ended(run: &Run, handle: &Handle) {
-    if let Some(ending) = &*handle.control.ending.borrow()
-        && run.shared.running(&handle.id).is_none()
-    {
-        run.meter.add(&ending.usage);
+    if let Some(Rest::Ended(ending)) = &*handle.control.rest.borrow() {
+        run.meter.attach(handle.id.0.as_str(), &ending.usage);
     }
 }
 
 /// Where a child stands. One that nobody runs is taken up again.
 pub(crate) async fn poll(run: &Arc<Run>, id: &ExecutionId) -> Result<Option<Ending>, Failure> {
     own(run, id).await?;
-    if let Some(control) = run.shared.running(id) {
-        return Ok(control.ending.borrow().clone());
+    if run.shared.running(id).is_some() {
+        return Ok(None);
     }
     let events = read_all(&*run.shared.ports.events, id).await.map_err(Failure::maybe)?;
     if let Some(ending) = ice_core::execution::ending(&events) {
+        run.meter.attach(id.0.as_str(), &ending.usage);
         return Ok(Some(ending));
+    }
+    if waits(&events, run.now()).is_some() {
+        return Ok(None);
     }
     let engine = Engine { shared: Arc::clone(&run.shared) };
     // Held by another process, or just taken up: either way it runs.

@@ -11,13 +11,16 @@ use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
 use ice_core::template::{Datum, Lookup, Template, TemplateError, datum};
 use serde_json::{Map, Value, json};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Notify, SemaphorePermit};
 
+use crate::activity::{Entered, Inside};
 use crate::calls::Site;
 use crate::driver::{GraphEnd, run_graph};
 use crate::plan::{Graph, Origin, Output, PlanNode, RunIf, Source};
+use crate::resting::{Holder, Rests};
 use crate::run::Run;
 use crate::scheduler::Shape;
+use crate::settled::Settled;
 use crate::stop::Token;
 
 /// A JSON value that templates read, converted when the first one does.
@@ -43,7 +46,9 @@ pub(crate) struct Frame<'a> {
     pub(crate) graph: &'a Graph,
     /// What node ids are appended to: empty, or `loop[3]/`, `check.true/`, `both[0]/`.
     prefix: String,
-    parent: Option<&'a Frame<'a>>,
+    pub(crate) parent: Option<&'a Frame<'a>>,
+    /// The node this graph is inside of: its index in the parent, and what it knows of its graphs.
+    pub(crate) holder: Option<(usize, Arc<Holder>)>,
     /// The item of the loop whose body this is, and its position.
     item: Option<(Shared, usize)>,
     inputs: Option<Shared>,
@@ -54,6 +59,11 @@ pub(crate) struct Frame<'a> {
     pub(crate) keep: bool,
     /// What the nodes of this graph spent.
     spent: Mutex<Usage>,
+    /// Nodes that began or ceased to rest, for the driver.
+    pub(crate) rests: Mutex<Vec<(usize, Rests)>>,
+    pub(crate) bell: Notify,
+    /// Which nodes are settled, for those who watch.
+    pub(crate) settled: Settled,
 }
 
 impl<'a> Frame<'a> {
@@ -64,12 +74,16 @@ impl<'a> Frame<'a> {
             graph,
             prefix: String::new(),
             parent: None,
+            holder: None,
             item: None,
             inputs: Some(Shared::new(Arc::clone(&run.inputs))),
             outputs: empty(graph),
             soft: Arc::clone(&run.control.soft),
             keep: false,
             spent: Mutex::default(),
+            rests: Mutex::default(),
+            bell: Notify::new(),
+            settled: Settled::none(graph),
         }
     }
 
@@ -186,7 +200,12 @@ pub struct NodeRun<'a> {
     receipt: Mutex<Option<Box<Receipt>>>,
     /// Values of `input_mappings`, fetched when the first template asks.
     mappings: OnceLock<Vec<Datum>>,
+    inside: Inside,
+    holder: OnceLock<Arc<Holder>>,
 }
+
+/// Values that only one template sees, by name.
+pub(crate) type Own<'o> = dyn Fn(&str) -> Option<Datum> + Sync + 'o;
 
 /// How a graph inside a node ended, as the node sees it.
 pub(crate) struct Inner {
@@ -210,11 +229,18 @@ impl<'a> NodeRun<'a> {
             spent: Mutex::default(),
             receipt: Mutex::default(),
             mappings: OnceLock::new(),
+            inside: Inside::default(),
+            holder: OnceLock::new(),
         }
     }
 
     pub(crate) fn run(&self) -> &'a Arc<Run> {
         self.frame.run
+    }
+
+    /// Something inside the node is counted on its own until the guard is dropped.
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        self.inside.enter(&self.frame.run.activity)
     }
 
     /// Waits for one of the execution's permits; fails when the node is stopped first.
@@ -266,6 +292,13 @@ impl<'a> NodeRun<'a> {
     /// Renders a template of the node to yes or no.
     pub(crate) fn truth(&self, template: &Template, what: &str) -> Result<bool, Failure> {
         template.truth(self).map_err(|error| self.unrendered(what, &error))
+    }
+
+    /// Like [`NodeRun::truth`], for a template that also sees some values of its own; those hide what else has their
+    /// names.
+    pub(crate) fn truth_over(&self, template: &Template, what: &str, own: &Own<'_>) -> Result<bool, Failure> {
+        let lookup = |name: &str| own(name).or_else(|| self.get(name));
+        template.truth(&lookup).map_err(|error| self.unrendered(what, &error))
     }
 
     fn unrendered(&self, what: &str, error: &TemplateError) -> Failure {
@@ -326,19 +359,28 @@ impl<'a> NodeRun<'a> {
         item: Option<(Value, usize)>,
         stop: &Arc<Token>,
     ) -> Inner {
+        let holder = self.holder.get_or_init(Arc::default);
+        holder.begins(self.frame, self.index);
         let frame = Frame {
             run: self.frame.run,
             graph,
             prefix: format!("{}{segment}/", self.path),
             parent: Some(self.frame),
+            holder: Some((self.index, Arc::clone(holder))),
             item: item.map(|(item, position)| (Shared::new(Arc::new(item)), position)),
             inputs: None,
             outputs: empty(graph),
             soft: Arc::clone(stop),
             keep: self.frame.keep || self.node.retry.max_attempts > 1,
             spent: Mutex::default(),
+            rests: Mutex::default(),
+            bell: Notify::new(),
+            settled: Settled::none(graph),
         };
+        let _entered = self.enter();
         let end: GraphEnd = run_graph(&frame).await;
+        // A graph that ended does not rest.
+        holder.ends(self.frame, self.index);
         self.spend(&frame.spent.lock().expect("no panic while adding"));
         let mut outputs = Map::new();
         for (index, node) in graph.nodes.iter().enumerate() {

@@ -18,6 +18,7 @@ use ice_core::problem::{Code, Problem};
 use crate::attempt::{self, Ended};
 use crate::context::Frame;
 use crate::history::Was;
+use crate::resting::Rests;
 use crate::scheduler::{Command, Input, Past, State, Stop, Why, step};
 use crate::stop::Token;
 
@@ -52,6 +53,7 @@ pub(crate) async fn run_graph(frame: &Frame<'_>) -> GraphEnd {
         tokens: HashMap::new(),
         failed: HashMap::new(),
         stop: None,
+        rests: false,
         cap: None,
         done: false,
     };
@@ -73,6 +75,8 @@ struct Driver<'f> {
     failed: HashMap<usize, (Problem, Option<Box<Receipt>>)>,
     /// What the scheduler was told about stopping.
     stop: Option<Stop>,
+    /// Whether the node around this graph was told that everything in it rests.
+    rests: bool,
     /// Runs out when finally nodes have had their time.
     cap: Option<BoxFuture<'f, ()>>,
     done: bool,
@@ -90,10 +94,11 @@ impl<'f> Driver<'f> {
             run.journal.breathe().await;
             self.look_for_stop();
             let (stop, cap) = (self.stop, &mut self.cap);
-            let capped = cap.is_some();
+            let (capped, active) = (cap.is_some(), !self.running.is_empty());
             tokio::select! {
                 biased;
                 Some(signal) = self.running.next() => self.take(signal),
+                () = self.frame.bell.notified(), if active => self.listen(),
                 _ = &mut outside, if stop.is_none() => {}
                 _ = &mut hard, if stop == Some(Stop::Cancelled) => {}
                 () = async { cap.as_mut().expect("checked").await }, if capped => {
@@ -128,6 +133,16 @@ impl<'f> Driver<'f> {
         }
     }
 
+    /// Passes on which nodes rest and which go on.
+    fn listen(&mut self) {
+        for (node, rests) in self.frame.told() {
+            self.feed(match rests {
+                Rests::Begins => Input::Rests { node },
+                Rests::Ceases => Input::GoesOn { node },
+            });
+        }
+    }
+
     /// Takes over what history says about the nodes of this graph.
     fn restore(&mut self) {
         let frame = self.frame;
@@ -151,12 +166,17 @@ impl<'f> Driver<'f> {
                     Past::Failed { attempt }
                 }
             };
+            if matches!(past, Past::Skipped | Past::Finished | Past::Failed { .. }) {
+                frame.settled.set(node);
+            }
             self.state.restore(node, past);
         }
     }
 
     fn take(&mut self, signal: Signal) {
         self.look_for_stop();
+        // Before an end is judged, so that nothing is left over for the next attempt.
+        self.listen();
         let (node, how) = match signal {
             Signal::Due { node } => return self.feed(Input::Due { node }),
             Signal::Ended { node, how } => (node, how),
@@ -164,7 +184,10 @@ impl<'f> Driver<'f> {
         self.tokens.remove(&node);
         match how {
             Ended::Declined => self.feed(Input::Declined { node }),
-            Ended::Finished => self.feed(Input::Finished { node }),
+            Ended::Finished => {
+                self.frame.settled.set(node);
+                self.feed(Input::Finished { node });
+            }
             Ended::Failed { failure, receipt } => {
                 let code = failure.problem.code;
                 self.failed.insert(node, (failure.problem, receipt));
@@ -177,6 +200,10 @@ impl<'f> Driver<'f> {
     fn feed(&mut self, input: Input) {
         for command in step(&mut self.state, self.frame.graph, input) {
             self.perform(command);
+        }
+        if self.rests != self.state.only_rests() {
+            self.rests = !self.rests;
+            self.frame.all_rest(self.rests);
         }
     }
 
@@ -196,6 +223,7 @@ impl<'f> Driver<'f> {
                     Why::Halted => SkipReason::Halted,
                     Why::NotNeeded => SkipReason::NotNeeded,
                 };
+                frame.settled.set(node);
                 frame.run.push(&frame.path(node), 0, Fact::NodeSkipped { reason });
             }
             Command::Recover { node, by } => frame.share_output(by, node),
@@ -219,7 +247,9 @@ impl<'f> Driver<'f> {
         let parent = if frame.graph.nodes[node].finally { &frame.run.control.hard } else { &frame.soft };
         let token = Token::child(parent);
         self.tokens.insert(node, Arc::clone(&token));
+        let busy = frame.run.activity.enter();
         self.running.push(Box::pin(async move {
+            let _busy = busy;
             let how = attempt::run(frame, node, attempt, &token).await;
             Signal::Ended { node, how }
         }));
@@ -227,7 +257,9 @@ impl<'f> Driver<'f> {
 
     fn wait(&mut self, node: usize, delay_ms: u64) {
         let clock = self.frame.run.clock();
+        let busy = self.frame.run.activity.enter();
         self.running.push(Box::pin(async move {
+            let _busy = busy;
             clock.sleep(delay_ms).await;
             Signal::Due { node }
         }));
@@ -235,9 +267,9 @@ impl<'f> Driver<'f> {
 
     fn pause(&mut self, node: usize, attempt: u32, delay_ms: u64) {
         let frame = self.frame;
-        let (problem, _) = self.failed.get(&node).expect("only a failed attempt is repeated").clone();
+        let (problem, receipt) = self.failed.get(&node).expect("only a failed attempt is repeated").clone();
         let path = frame.path(node);
-        frame.run.push(&path, attempt, Fact::NodeRetried { problem, delay_ms });
+        frame.run.push(&path, attempt, Fact::NodeRetried { problem, delay_ms, receipt });
         frame.run.history.reopen(&path);
         self.hurry(node);
         self.wait(node, delay_ms);
@@ -251,6 +283,7 @@ impl<'f> Driver<'f> {
             frame.run.history.keep(&path, Was::Failed { attempt, problem: problem.clone() });
         }
         frame.run.push(&path, attempt, Fact::NodeFailed { problem, receipt });
+        frame.settled.set(node);
         self.hurry(node);
     }
 

@@ -7,23 +7,25 @@ use std::sync::{Arc, Mutex};
 use ice_core::blueprint::{FailurePolicy, Parsed};
 use ice_core::budget::Budget;
 use ice_core::event::{Event, Fact, FinalStatus};
-use ice_core::execution::{Ending, Execution, replay};
+use ice_core::execution::{Ending, Execution, Status, replay};
 use ice_core::id::{ExecutionId, Identity, NodePath};
 use ice_core::ports::{Events, Failure, Lease};
 use ice_core::problem::{Code, Problem};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
+use crate::activity::{Activity, until_quiet};
 use crate::breaker::Breakers;
 use crate::cache::Cache;
 use crate::calls::{Shapes, fits};
 use crate::children;
 use crate::ending;
+use crate::gate::Gate;
 use crate::history::History;
 use crate::journal::Journal;
 use crate::keys;
 use crate::lease;
-use crate::live::{Control, Handle};
+use crate::live::{Control, Handle, Rest};
 use crate::meter::Meter;
 use crate::plan::Plan;
 use crate::preflight;
@@ -54,6 +56,16 @@ impl StartExecution {
     pub fn new(plan: Arc<Plan>, inputs: Value) -> Self {
         Self { plan, inputs, identity: Identity::local(), parent: None, budget: Budget::default() }
     }
+}
+
+/// Who stops an execution that was asked to.
+pub enum Stopping {
+    /// Nobody: it had ended.
+    HasEnded,
+    /// This process; the handle is that of the execution, or of the outermost one it is inside of.
+    Here(Handle),
+    /// Whoever runs it sees the request, or whoever takes it up.
+    Elsewhere,
 }
 
 /// What an execution inside another one takes from there.
@@ -91,6 +103,7 @@ impl Engine {
             shapes: Shapes::default(),
             live: Mutex::new(HashMap::new()),
             kept: Mutex::new(HashSet::new()),
+            bells: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -199,7 +212,7 @@ impl Engine {
                 .help("list executions with `ice executions list`"));
         }
         let Some(ending) = ice_core::execution::ending(&list) else { return Ok(None) };
-        control.ending.send_replace(Some(ending));
+        control.rest.send_replace(Some(Rest::Ended(Box::new(ending))));
         Ok(Some(self.handle(Arc::clone(control))))
     }
 
@@ -230,10 +243,13 @@ impl Engine {
             permits: Semaphore::new(plan.max_parallel.max(1)),
             window: plan.max_parallel.max(1),
             halt_on_failure: plan.failure_policy == FailurePolicy::Halt,
+            gate: Gate::new(past.as_ref().map_or(0, History::paused)),
+            before: (view.active_ms, self.shared.ports.clock.now_ms()),
             history: past.unwrap_or_default(),
             budget,
             announced: AtomicBool::new(view.cancel_requested.is_some()),
             depth,
+            activity: Activity::default(),
         });
         self.shared.live.lock().expect("no panic while listing").insert(id, Arc::clone(&control));
         let handle = self.handle(control);
@@ -241,17 +257,36 @@ impl Engine {
         handle
     }
 
-    fn handle(&self, control: Arc<Control>) -> Handle {
+    pub(crate) fn handle(&self, control: Arc<Control>) -> Handle {
         Handle { id: control.id.clone(), control, store: Arc::clone(&self.shared.ports.events) }
     }
 
-    /// Asks an execution to stop, wherever it runs. False when it had ended.
+    /// Asks an execution to stop, wherever it runs; one that waits is taken up to end. False when it had ended.
     pub async fn cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Problem> {
+        Ok(!matches!(self.stop(id, reason).await?, Stopping::HasEnded))
+    }
+
+    /// Like [`Engine::cancel`], and says who stops it.
+    pub async fn stop(&self, id: &ExecutionId, reason: &str) -> Result<Stopping, Problem> {
         if let Some(control) = self.shared.running(id) {
-            control.cancel(reason);
-            return Ok(true);
+            if control.cancel(reason) {
+                return Ok(Stopping::Here(self.handle(control)));
+            }
+            control.rested().await;
         }
-        self.shared.ports.events.request_cancel(id, reason).await.map_err(|failure| failure.problem)
+        let events = &self.shared.ports.events;
+        let asked = events.request_cancel(id, reason).await.map_err(|failure| failure.problem)?;
+        if !asked {
+            return Ok(Stopping::HasEnded);
+        }
+        if replay(&read_all(&**events, id).await?).is_some_and(|view| view.status == Status::Waiting) {
+            match self.wake(id).await {
+                // Whoever holds it sees the request.
+                Err(problem) if matches!(problem.code, Code::X008 | Code::X042) => {}
+                woken => return woken.map(Stopping::Here),
+            }
+        }
+        Ok(Stopping::Elsewhere)
     }
 }
 
@@ -261,14 +296,22 @@ async fn execute(run: Arc<Run>, plan: Arc<Plan>, view: Execution, resumed: bool)
     if resumed {
         run.push(&NodePath::root(), 0, Fact::ExecutionResumed);
     }
+    let ports = &run.shared.ports;
     if let Some(reason) = &view.cancel_requested {
         run.control.cancel(reason);
+    } else if resumed && let Ok(Some(reason)) = ports.events.cancel_requested(&run.id).await {
+        run.control.cancel(&reason);
     }
-    let ports = &run.shared.ports;
     let graph = async {
-        let ending = ending::run(&run, &plan).await;
+        let control = &run.control;
+        let leave = |rung: &dyn Fn() -> bool| control.desk.close(|| control.soft.why().is_some() || rung());
+        let ending = until_quiet(&run.activity, leave, ending::run(&run, &plan)).await;
+        if ending.is_none() {
+            let (due, usage) = (control.desk.due(), run.meter.spent());
+            run.push(&NodePath::root(), 0, Fact::ExecutionParked { due, usage });
+        }
         run.journal.close();
-        ending
+        ending.map_or(Rest::Waiting, |ending| Rest::Ended(Box::new(ending)))
     };
     let writer = async {
         if let Err(failure) = run.journal.write(&*ports.events, &*ports.clock, &run.control.stage).await {
@@ -282,18 +325,18 @@ async fn execute(run: Arc<Run>, plan: Arc<Plan>, view: Execution, resumed: bool)
         lease::keep(&run).await;
         std::future::pending::<()>().await;
     };
-    let ((), ending) = tokio::select! {
+    let ((), rest) = tokio::select! {
         biased;
         () = announcer => unreachable!("waits forever once it was announced"),
         both = both => both,
         () = keeper => unreachable!("waits forever once the lease is lost"),
         () = limit => unreachable!("waits forever once the time is over"),
     };
-    let ending = run.journal.broken().map_or(ending, |failure| lost(failure, &run));
+    let rest = run.journal.broken().map_or(rest, |failure| Rest::Ended(Box::new(lost(failure, &run))));
     // A lease that cannot be given back runs out by itself.
     let _ = ports.events.release(&run.journal.lease()).await;
     run.shared.live.lock().expect("no panic while listing").remove(&run.id);
-    run.control.ending.send_replace(Some(ending));
+    run.control.rest.send_replace(Some(rest));
 }
 
 fn lost(failure: &Failure, run: &Run) -> Ending {
@@ -309,7 +352,7 @@ struct Gone {
 impl Drop for Gone {
     fn drop(&mut self) {
         let control = &self.run.control;
-        if control.ending.borrow().is_some() {
+        if control.rest.borrow().is_some() {
             return;
         }
         let problem = Problem::new(Code::X008, "the execution was interrupted in this process")
@@ -318,7 +361,7 @@ impl Drop for Gone {
         if let Ok(mut live) = self.run.shared.live.lock() {
             live.remove(&self.run.id);
         }
-        control.ending.send_replace(Some(lost(&Failure::never(problem), &self.run)));
+        control.rest.send_replace(Some(Rest::Ended(Box::new(lost(&Failure::never(problem), &self.run)))));
     }
 }
 
@@ -343,7 +386,7 @@ fn senseless(id: &ExecutionId) -> Problem {
 fn cannot(problems: &[Problem]) -> Problem {
     let words: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
     Problem::new(Code::X009, format!("the execution cannot go on with what is installed now: {}", words.join("; ")))
-        .help("install the plugins it started with (`ice plugins list` shows what there is), or start a new execution")
+        .help("install the plugins it started with (`ice list` shows what there is), or start a new execution")
 }
 
 fn checked_inputs(plan: &Plan, inputs: Value) -> Result<Value, Vec<Problem>> {

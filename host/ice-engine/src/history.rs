@@ -11,6 +11,7 @@ use ice_core::budget::Usage;
 use ice_core::event::{CapabilityUse, Event, Fact};
 use ice_core::id::{NodePath, UnixMs};
 use ice_core::problem::Problem;
+use ice_core::wait::{OpenWait, Question, Resolution, WaitId};
 use serde_json::Value;
 
 /// What one node did.
@@ -44,8 +45,15 @@ pub(crate) struct Record {
     kind: String,
 }
 
+/// What is known of a wait.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    Open(OpenWait),
+    Resolved(Question, Resolution),
+}
+
 /// Kinds whose nodes hold graphs of nodes that keep their paths when the outer node is tried again.
-const HOLDERS: [&str; 3] = ["condition", "loop", "parallel"];
+const HOLDERS: [&str; 5] = ["condition", "loop", "parallel", "recursive", "swarm"];
 
 /// The past of one execution.
 #[derive(Default)]
@@ -55,6 +63,7 @@ pub(crate) struct History {
     uses: HashMap<(NodePath, u32), Vec<CapabilityUse>>,
     /// Step path (`chat/step[2]`) → the name of what was called there.
     steps: HashMap<Box<str>, Box<str>>,
+    waits: HashMap<WaitId, Asked>,
 }
 
 impl History {
@@ -71,7 +80,7 @@ impl History {
         let path = &event.path;
         let attempt = event.attempt;
         match &event.fact {
-            Fact::NodeStarted { kind, idempotency_key } => {
+            Fact::NodeStarted { kind, idempotency_key, .. } => {
                 if let Some((step, name)) = split_step(path.as_str()) {
                     self.steps.insert(step.into(), name.into());
                 }
@@ -97,6 +106,30 @@ impl History {
             Fact::CapabilityUsed(used) => {
                 self.uses.entry((path.clone(), attempt)).or_default().push(used.clone());
             }
+            Fact::WaitOpened { wait, question, due } => {
+                let open = OpenWait {
+                    path: path.clone(),
+                    attempt,
+                    question: (**question).clone(),
+                    opened: event.at,
+                    due: *due,
+                    escalated_to: None,
+                    level: 0,
+                };
+                self.waits.insert(wait.clone(), Asked::Open(open));
+            }
+            Fact::WaitEscalated { wait, to, due } => {
+                if let Some(Asked::Open(open)) = self.waits.get_mut(wait) {
+                    (open.due, open.escalated_to) = (*due, Some(to.clone()));
+                    open.level += 1;
+                }
+            }
+            Fact::WaitResolved { wait, resolution } => {
+                if let Some(Asked::Open(open)) = self.waits.remove(wait) {
+                    self.waits.insert(wait.clone(), Asked::Resolved(open.question, (**resolution).clone()));
+                }
+            }
+            Fact::WaitWithdrawn { wait } => drop(self.waits.remove(wait)),
             _ => {}
         }
     }
@@ -116,6 +149,30 @@ impl History {
     /// What a node did.
     pub(crate) fn of_node(&self, path: &NodePath) -> Option<Record> {
         self.nodes.lock().expect("no panic while remembering").get(path).cloned()
+    }
+
+    /// How a node ended, if it did.
+    pub(crate) fn ended(&self, path: &NodePath) -> Option<Result<Arc<Value>, Problem>> {
+        match self.of_node(path)?.was {
+            Was::Finished { output, .. } => Some(Ok(output)),
+            Was::Failed { problem, .. } => Some(Err(problem)),
+            _ => None,
+        }
+    }
+
+    /// What is known of a wait.
+    pub(crate) fn asked(&self, wait: &WaitId) -> Option<Asked> {
+        self.waits.get(wait).cloned()
+    }
+
+    /// How many monitors had paused the execution.
+    pub(crate) fn paused(&self) -> usize {
+        let nodes = self.nodes.lock().expect("no panic while remembering");
+        let by_monitor = |asked: &&Asked| match asked {
+            Asked::Open(open) => nodes.get(&open.path).is_some_and(|record| record.kind == "monitor"),
+            Asked::Resolved(..) => false,
+        };
+        self.waits.values().filter(by_monitor).count()
     }
 
     /// Whether nothing is known of any node: then paths need not be made only to look them up.
@@ -176,7 +233,7 @@ mod tests {
     }
 
     fn started(path: &str, kind: &str) -> Event {
-        event(path, 1, Fact::NodeStarted { kind: kind.into(), idempotency_key: "k".into() })
+        event(path, 1, Fact::NodeStarted { kind: kind.into(), idempotency_key: "k".into(), component: None })
     }
 
     fn finished(path: &str) -> Event {
@@ -190,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_retried_loop_keeps_what_finished_and_reopens_what_failed() {
-        let retried = Fact::NodeRetried { problem: Problem::new(Code::X001, "no"), delay_ms: 5 };
+        let retried = Fact::NodeRetried { problem: Problem::new(Code::X001, "no"), delay_ms: 5, receipt: None };
         let events = [
             started("loop", "loop"),
             started("loop[0]/a", "tool"),

@@ -49,7 +49,7 @@ impl NodeRun<'_> {
     ) -> Result<Done, Failure> {
         let Some(callable) = callable else {
             let problem = Problem::new(Code::X034, format!("`{name}` is no longer installed"))
-                .help("list what is installed with `ice plugins list`");
+                .help("list what is installed with `ice list`");
             return Err(Failure::never(problem));
         };
         let seconds = self.node.timeout_ms.map(|ms| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX));

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ice_core::event::{Event, Fact};
+use ice_core::event::{Event, Fact, FinalStatus};
 use ice_core::execution::Ending;
 use ice_core::id::{ExecutionId, NodePath};
 use ice_core::ports::Events;
@@ -13,6 +13,7 @@ use ice_core::problem::{Code, Problem};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 
+use crate::desk::Desk;
 use crate::stop::Token;
 
 /// What a follower sees.
@@ -69,25 +70,52 @@ pub(crate) struct Control {
     /// Tripped when this process may not go on.
     pub(crate) hard: Arc<Token>,
     pub(crate) stage: Stage,
-    pub(crate) ending: watch::Sender<Option<Ending>>,
+    /// Where answers are handed in.
+    pub(crate) desk: Desk,
+    /// Set when this process is done with the execution.
+    pub(crate) rest: watch::Sender<Option<Rest>>,
+}
+
+/// How a process is done with an execution.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Rest {
+    /// It ended.
+    Ended(Box<Ending>),
+    /// Everything that remains waits for an answer. [`Engine::answer`](crate::Engine::answer) and
+    /// [`Engine::due`](crate::Engine::due) take it up again.
+    Waiting,
 }
 
 impl Control {
     pub(crate) fn new(id: ExecutionId) -> Arc<Self> {
         let hard = Token::root();
-        let (ending, _) = watch::channel(None);
-        Arc::new(Self { id, soft: Token::child(&hard), hard, stage: Stage::new(), ending })
+        let soft = Token::child(&hard);
+        Self::with(id, soft, hard)
     }
 
     /// For an execution inside another one: stops when `stop` does, is lost when the other one is lost.
     pub(crate) fn under(id: ExecutionId, stop: &Arc<Token>, hard: &Arc<Token>) -> Arc<Self> {
-        let (ending, _) = watch::channel(None);
-        Arc::new(Self { id, soft: Token::child(stop), hard: Token::child(hard), stage: Stage::new(), ending })
+        Self::with(id, Token::child(stop), Token::child(hard))
     }
 
-    pub(crate) fn cancel(&self, reason: &str) {
-        self.soft
-            .trip(Problem::new(Code::X002, format!("cancelled: {reason}")).subject(format!("execution `{}`", self.id)));
+    fn with(id: ExecutionId, soft: Arc<Token>, hard: Arc<Token>) -> Arc<Self> {
+        let (rest, _) = watch::channel(None);
+        Arc::new(Self { id, soft, hard, stage: Stage::new(), desk: Desk::default(), rest })
+    }
+
+    /// Asks the execution to stop; false when it was given back.
+    pub(crate) fn cancel(&self, reason: &str) -> bool {
+        self.desk.unless_closed(|| {
+            let why = Problem::new(Code::X002, format!("cancelled: {reason}"));
+            self.soft.trip(why.subject(format!("execution `{}`", self.id)));
+        })
+    }
+
+    /// Returns when this process is done with the execution.
+    pub(crate) async fn rested(&self) -> Rest {
+        let mut rest = self.rest.subscribe();
+        let known = rest.wait_for(Option::is_some).await.expect("`self` holds the sender");
+        known.clone().expect("waited for it")
     }
 }
 
@@ -111,20 +139,33 @@ impl Handle {
             ready: VecDeque::new(),
             last: 0,
             behind: true,
-            over: self.control.ending.borrow().is_some(),
+            over: self.control.rest.borrow().is_some(),
             ended: false,
         }
     }
 
-    /// Returns when this process is done with the execution. An execution that another process took over, or whose
-    /// store failed, ends here as failed with X008 or the store's problem; its stored events say where it stands.
-    pub async fn finish(&self) -> Ending {
-        let mut ending = self.control.ending.subscribe();
-        let known = ending.wait_for(Option::is_some).await.expect("`self` holds the sender");
-        known.clone().expect("waited for it")
+    /// Returns when this process is done with the execution: it ended, or everything that remains waits for an answer.
+    /// An execution that another process took over, or whose store failed, ends here as failed with X008 or the store's
+    /// problem; its stored events say where it stands.
+    pub async fn rest(&self) -> Rest {
+        self.control.rested().await
     }
 
-    /// Asks the execution to stop. Finally nodes still run; `finish` returns when it has stopped.
+    /// Like [`Handle::rest`], for those who want an end: an execution that waits is a failure with X018 to them.
+    pub async fn finish(&self) -> Ending {
+        match self.rest().await {
+            Rest::Ended(ending) => *ending,
+            Rest::Waiting => {
+                let problem = Problem::new(Code::X018, format!("execution `{}` waits for an answer", self.id))
+                    .help("answer its open waits; it goes on then");
+                let (outputs, usage) = (serde_json::Value::Null, ice_core::budget::Usage::default());
+                Ending { status: FinalStatus::Failed, outputs, problem: Some(problem), usage }
+            }
+        }
+    }
+
+    /// Asks the execution to stop. Finally nodes still run; `finish` returns when it has stopped. One that waits is
+    /// cancelled by [`Engine::cancel`](crate::Engine::cancel).
     pub fn cancel(&self, reason: &str) {
         self.control.cancel(reason);
     }
@@ -147,7 +188,8 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// The next thing to see; `None` after the last event, or when this process lost the execution.
+    /// The next thing to see; `None` after the last event, or when this process lost the execution
+    /// or gave it back because it waits.
     /// Fails when the store cannot be read.
     pub async fn next(&mut self) -> Result<Option<Live>, Problem> {
         loop {
@@ -161,11 +203,11 @@ impl EventStream {
                 self.catch_up().await?;
                 continue;
             }
-            let mut ending = self.control.ending.subscribe();
+            let mut rest = self.control.rest.subscribe();
             let received = tokio::select! {
                 biased;
                 received = self.receiver.recv() => received,
-                _ = ending.wait_for(Option::is_some) => Err(RecvError::Closed),
+                _ = rest.wait_for(Option::is_some) => Err(RecvError::Closed),
             };
             match received {
                 Ok(Live::Event(event)) if event.seq == self.last + 1 => return Ok(Some(self.hand_out(event))),

@@ -16,6 +16,8 @@ struct Ledger {
     reserved: HashMap<Box<str>, Usage>,
     /// The sum over `reserved`.
     aside: Usage,
+    /// What executions inside this one spent, as far as it is part of `spent`.
+    inside: HashMap<Box<str>, Usage>,
 }
 
 /// One execution's money and tokens.
@@ -29,8 +31,8 @@ pub(crate) struct Meter {
 impl Meter {
     /// A ledger that begins with what earlier processes spent on this execution.
     pub(crate) fn new(budget: Budget, spent: Usage, parent: Option<(Arc<Meter>, String)>) -> Arc<Self> {
-        if let Some((parent, _)) = &parent {
-            parent.add(&spent);
+        if let Some((parent, name)) = &parent {
+            parent.attach(name, &spent);
         }
         Arc::new(Self { budget, ledger: Mutex::new(Ledger { spent, ..Ledger::default() }), parent })
     }
@@ -43,9 +45,25 @@ impl Meter {
     /// Adds what was spent without a reservation.
     pub(crate) fn add(&self, used: &Usage) {
         self.ledger.lock().expect("no panic while adding").spent.add(used);
-        if let Some((parent, _)) = &self.parent {
-            parent.add(used);
+        if let Some((parent, name)) = &self.parent {
+            parent.add_inside(name, used);
         }
+    }
+
+    fn add_inside(&self, name: &str, used: &Usage) {
+        self.note_inside(name, used);
+        self.add(used);
+    }
+
+    fn note_inside(&self, name: &str, used: &Usage) {
+        self.ledger.lock().expect("no panic while adding").inside.entry(name.into()).or_default().add(used);
+    }
+
+    /// Takes in that the execution `name` inside this one has spent this much by now. What is known of it already is
+    /// not counted again.
+    pub(crate) fn attach(&self, name: &str, spent: &Usage) {
+        let known = self.ledger.lock().expect("no panic while adding").inside.get(name).copied().unwrap_or_default();
+        self.add_inside(name, &beyond(spent, &known));
     }
 
     /// Sets `estimate` aside under `key`; X005 when a budget of this execution or one above it would be exceeded.
@@ -76,6 +94,7 @@ impl Meter {
             ledger.spent.add(used);
         }
         if let Some((parent, prefix)) = &self.parent {
+            parent.note_inside(prefix, used);
             parent.settle(&format!("{prefix}/{key}"), used);
         }
     }
@@ -88,11 +107,17 @@ impl Meter {
 
 fn release(ledger: &mut Ledger, key: &str) {
     let Some(estimate) = ledger.reserved.remove(key) else { return };
-    let aside = &mut ledger.aside;
-    aside.input_tokens = aside.input_tokens.saturating_sub(estimate.input_tokens);
-    aside.output_tokens = aside.output_tokens.saturating_sub(estimate.output_tokens);
-    aside.cost_micro_usd = aside.cost_micro_usd.saturating_sub(estimate.cost_micro_usd);
-    aside.unpriced_calls = aside.unpriced_calls.saturating_sub(estimate.unpriced_calls);
+    ledger.aside = beyond(&ledger.aside, &estimate);
+}
+
+/// `a - b`, nothing below zero.
+fn beyond(a: &Usage, b: &Usage) -> Usage {
+    Usage {
+        input_tokens: a.input_tokens.saturating_sub(b.input_tokens),
+        output_tokens: a.output_tokens.saturating_sub(b.output_tokens),
+        cost_micro_usd: a.cost_micro_usd.saturating_sub(b.cost_micro_usd),
+        unpriced_calls: a.unpriced_calls.saturating_sub(b.unpriced_calls),
+    }
 }
 
 /// Says which limit `total` breaks. An unknown price breaks every limit on money: nobody could keep it.
@@ -163,6 +188,20 @@ mod tests {
         assert_eq!(parent.spent(), tokens(50));
         assert!(child.reserve("b", tokens(60)).is_err());
         assert!(!child.holds("b"), "a reservation refused above is not kept below");
+    }
+
+    #[test]
+    fn a_child_that_is_taken_up_again_is_not_counted_twice() {
+        let parent = limited(1_000, None);
+        let under = || Some((Arc::clone(&parent), "c".to_owned()));
+        let child = limited(1_000, under());
+        child.settle("a", &tokens(50));
+        child.add(&tokens(5));
+        let again = Meter::new(Budget::default(), child.spent(), under());
+        assert_eq!(parent.spent(), tokens(55));
+        again.settle("b", &tokens(1));
+        parent.attach("c", &again.spent());
+        assert_eq!(parent.spent(), tokens(56));
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod stand_in;
 mod top;
 
 pub use arguments::{Arguments, Binding, Callee, Origin};
-pub use context::{PlanContext, Wanted};
+pub use context::{PlanContext, Stand, Wanted};
 pub use library::{Blueprints, Library};
 pub use model::{LlmConfig, llm_config};
 

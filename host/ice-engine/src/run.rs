@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex};
 
 use ice_core::budget::Budget;
 use ice_core::event::Fact;
+use ice_core::grant::Grant;
 use ice_core::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use ice_core::ports::{Clock, Components, Documents, Events, Failure, Http, Llm, Memory};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
+use crate::activity::Activity;
 use crate::breaker::Breakers;
 use crate::cache::Cache;
 use crate::calls::Shapes;
+use crate::gate::Gate;
 use crate::history::History;
 use crate::journal::{Grouping, Journal};
 use crate::live::Control;
@@ -50,11 +53,23 @@ pub struct EngineOptions {
     pub max_depth: u32,
     /// When events are committed in groups.
     pub grouping: Grouping,
+    /// What webhook and monitor nodes may reach, and which secrets they may name: nothing, unless the operator says
+    /// otherwise. What components may reach is in their own grants.
+    pub egress: Grant,
+    /// Where alerts of monitor nodes go that name no URL: channel (`email`, `sms`, `slack`, `webhook`) → URL that takes
+    /// an HTTP post. Within `egress`, like all of them.
+    pub alert_gateways: BTreeMap<String, String>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { lease_ms: 15_000, max_depth: 16, grouping: Grouping::default() }
+        Self {
+            lease_ms: 15_000,
+            max_depth: 16,
+            grouping: Grouping::default(),
+            egress: Grant::default(),
+            alert_gateways: BTreeMap::new(),
+        }
     }
 }
 
@@ -69,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<HashMap<ExecutionId, Arc<Control>>>,
     /// Blueprints this engine has stored.
     pub(crate) kept: Mutex<HashSet<Digest>>,
+    /// Rung when something happened to an execution inside another one that waits for it.
+    pub(crate) bells: Mutex<HashMap<ExecutionId, Arc<Notify>>>,
 }
 
 impl Shared {
@@ -101,6 +118,11 @@ pub(crate) struct Run {
     pub(crate) announced: AtomicBool,
     /// How many executions this one is inside of.
     pub(crate) depth: u32,
+    pub(crate) activity: Activity,
+    /// Whether nodes may begin.
+    pub(crate) gate: Gate,
+    /// For how long it ran before this process took it up, and when that was.
+    pub(crate) before: (u64, UnixMs),
 }
 
 impl Run {
@@ -110,6 +132,11 @@ impl Run {
 
     pub(crate) fn now(&self) -> UnixMs {
         self.clock().now_ms()
+    }
+
+    /// Milliseconds during which some process ran it.
+    pub(crate) fn active_ms(&self) -> u64 {
+        self.before.0 + self.now().saturating_sub(self.before.1)
     }
 
     /// Appends a fact; it is durable some time later.

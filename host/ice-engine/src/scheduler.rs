@@ -12,33 +12,11 @@ use std::collections::{HashMap, VecDeque};
 use ice_core::ports::Retry;
 use ice_core::problem::Code;
 
+mod phase;
 mod words;
 
+use phase::Phase;
 pub use words::{Command, Final, Input, Past, Shape, Stop, Why};
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// Waits for dependencies, for being needed, or for the end of the others.
-    Waiting,
-    /// In the ready queue.
-    Ready,
-    Running,
-    /// Waits for the pause before the next attempt.
-    Paused,
-    Finished,
-    /// Failed; its stand-in has not settled yet.
-    Failing,
-    Failed,
-    /// Failed, and a stand-in finished.
-    Recovered,
-    Skipped,
-}
-
-impl Phase {
-    fn settled(self) -> bool {
-        matches!(self, Self::Finished | Self::Failed | Self::Recovered | Self::Skipped)
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Slot {
@@ -55,6 +33,8 @@ struct Slot {
     tried: bool,
     /// What is left of a pause that a crash interrupted.
     owed_ms: Option<u64>,
+    /// Runs, and waits for somebody outside.
+    resting: bool,
 }
 
 /// One graph while it runs.
@@ -67,6 +47,8 @@ pub struct State {
     /// How many may run at once.
     window: usize,
     running: usize,
+    /// Of those that run.
+    resting: usize,
     paused: usize,
     /// Nodes that are not settled, without and with `finally`.
     open: usize,
@@ -92,6 +74,7 @@ impl State {
             needed: false,
             tried: false,
             owed_ms: None,
+            resting: false,
         };
         let slots: Vec<Slot> = (0..shape.len()).map(slot).collect();
         let open_finally = (0..shape.len()).filter(|node| shape.finally(*node)).count();
@@ -109,6 +92,7 @@ impl State {
             ready: VecDeque::new(),
             window: window.max(1),
             running: 0,
+            resting: 0,
             paused: 0,
             halt_on_failure,
             stopped: None,
@@ -163,6 +147,11 @@ impl State {
         self.halted
     }
 
+    /// Whether something runs, all of it rests, and nothing is due.
+    pub fn only_rests(&self) -> bool {
+        self.running > 0 && self.running == self.resting && self.paused == 0
+    }
+
     /// Whether only finally nodes are left.
     pub fn is_closing(&self) -> bool {
         self.closing
@@ -175,11 +164,11 @@ pub fn step(state: &mut State, shape: &impl Shape, input: Input) -> Vec<Command>
     match input {
         Input::Start => step.start(),
         Input::Declined { node } => {
-            step.state.running -= 1;
+            step.stopped_running(node);
             step.skip(node, Why::RunIf);
         }
         Input::Finished { node } => {
-            step.state.running -= 1;
+            step.stopped_running(node);
             step.settle(node, Phase::Finished);
         }
         Input::Failed { node, code, retry, random } => step.failed(node, code, retry, random),
@@ -190,6 +179,8 @@ pub fn step(state: &mut State, shape: &impl Shape, input: Input) -> Vec<Command>
                 step.enqueue(node);
             }
         }
+        Input::Rests { node } => step.rests(node),
+        Input::GoesOn { node } => step.goes_on(node),
         Input::Stop(stop) => step.stop(stop),
     }
     step.go_on();
@@ -228,8 +219,28 @@ impl<S: Shape> Step<'_, S> {
         }
     }
 
-    fn failed(&mut self, node: usize, code: Code, retry: Retry, random: u64) {
+    fn rests(&mut self, node: usize) {
+        let slot = &mut self.state.slots[node];
+        if slot.phase == Phase::Running && !slot.resting {
+            slot.resting = true;
+            self.state.resting += 1;
+        }
+    }
+
+    /// What goes on may be one more than the window for a while: it is not begun, only continued.
+    fn goes_on(&mut self, node: usize) {
+        if std::mem::take(&mut self.state.slots[node].resting) {
+            self.state.resting -= 1;
+        }
+    }
+
+    fn stopped_running(&mut self, node: usize) {
+        self.goes_on(node);
         self.state.running -= 1;
+    }
+
+    fn failed(&mut self, node: usize, code: Code, retry: Retry, random: u64) {
+        self.stopped_running(node);
         let attempt = self.state.slots[node].attempt;
         let finally = self.shape.finally(node);
         let may_go_on = self.state.stopped != Some(Stop::Lost) && (finally || !self.ending());
@@ -449,7 +460,7 @@ impl<S: Shape> Step<'_, S> {
                 (0..self.state.slots.len()).for_each(|node| self.consider(node));
             }
         }
-        while self.state.running < self.state.window {
+        while self.state.running - self.state.resting < self.state.window {
             let Some(node) = self.state.ready.pop_front() else { break };
             let slot = &mut self.state.slots[node];
             // Skipped while it was queued.

@@ -153,8 +153,8 @@ impl Scope for CallScope {
         self.check()?;
         let path = self.site.below(&format!("run[{}]", self.starts.fetch_add(1, Ordering::Relaxed)));
         let plan = children::plan_of(&self.run, blueprint).await?;
-        let handle = children::start(&self.run, &path, self.site.attempt, &self.run.control.soft, plan, inputs).await?;
-        Ok(handle.id)
+        let found = children::start(&self.run, &path, self.site.attempt, &self.run.control.soft, plan, inputs).await?;
+        Ok(found.id().clone())
     }
 
     async fn poll_execution(&self, id: &ExecutionId) -> Result<Option<Ending>, Failure> {

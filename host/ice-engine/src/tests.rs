@@ -6,27 +6,33 @@ use std::sync::Arc;
 use ice_core::blueprint::parse;
 use ice_core::event::{Event, Fact, FinalStatus};
 use ice_core::execution::{Ending, NodeState, replay};
+use ice_core::grant::Grant;
 use ice_core::id::{ExecutionId, NodePath};
 use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
 use serde_json::{Value, json};
 
-use crate::testing::{Answers, Fakes, MemoryStore, Refusing, SimClock};
+use crate::testing::{Answers, Fakes, MemoryStore, Posts, Refusing, SimClock};
 use crate::{Engine, EngineOptions, Grouping, Handle, Ports, StartExecution};
 
 mod agents;
 mod budget;
 mod durability;
 mod isolation;
+mod kinds;
+mod monitors;
 mod property;
 mod semantics;
+mod swarms;
 mod time;
+mod waits;
 
 /// Everything outside, as it outlives a process.
 struct Outside {
     store: Arc<MemoryStore>,
     fakes: Arc<Fakes>,
     llm: Arc<Answers>,
+    http: Arc<Posts>,
 }
 
 /// Some time in 2026.
@@ -36,7 +42,7 @@ impl Outside {
     /// Must be made inside a runtime, like every clock.
     fn new(fakes: Fakes, llm: Answers) -> Self {
         let store = MemoryStore::new(Arc::new(SimClock::at(NOW)));
-        Self { store, fakes: Arc::new(fakes), llm: Arc::new(llm) }
+        Self { store, fakes: Arc::new(fakes), llm: Arc::new(llm), http: Arc::default() }
     }
 
     /// An engine in a process that began at `now`, with groups of `events` events.
@@ -47,13 +53,14 @@ impl Outside {
             components: Arc::clone(&self.fakes) as _,
             llm: Arc::clone(&self.llm) as _,
             memory: Arc::new(Refusing),
-            http: Arc::new(Refusing),
+            http: Arc::clone(&self.http) as _,
             events: Arc::clone(&self.store) as _,
             documents: Arc::clone(&self.store) as _,
             clock,
         };
         let grouping = Grouping { events, ..Grouping::default() };
-        Engine::new(ports, EngineOptions { grouping, ..EngineOptions::default() })
+        let egress = Grant { http: vec!["* https://hooks.example.com/*".into()], ..Grant::default() };
+        Engine::new(ports, EngineOptions { grouping, egress, ..EngineOptions::default() })
     }
 }
 

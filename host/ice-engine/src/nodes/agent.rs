@@ -12,6 +12,7 @@ use ice_core::id::Digest;
 use ice_core::ports::Failure;
 use ice_core::problem::Code;
 use ice_core::template::Template;
+use ice_core::wait::{Approval, Question};
 use serde_json::{Map, Value, json};
 
 use super::{Done, Node, NodeKind, ask};
@@ -65,12 +66,43 @@ pub enum Worker {
         /// Instructions.
         system_prompt: Option<Template>,
         /// The only tools it may call.
-        tools: Vec<Arc<Callable>>,
+        tools: Vec<AgentTool>,
         /// What it remembers of earlier turns.
         memory: Option<AgentMemory>,
         /// The model.
         llm: Box<LlmConfig>,
     },
+}
+
+/// Something an agent made of data may call.
+#[derive(Clone, Debug)]
+pub enum AgentTool {
+    /// A tool of a kit.
+    Kit {
+        /// The tool.
+        tool: Arc<Callable>,
+        /// Asked before each call, when a person must agree; its message is still empty.
+        approval: Option<Question>,
+    },
+    /// A person, whom the model may ask in words.
+    Person {
+        /// Under which name the model calls.
+        name: String,
+        /// For the model.
+        description: String,
+        /// What silence means; its message is still empty.
+        question: Question,
+    },
+}
+
+impl AgentTool {
+    /// Under which name the model calls it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Kit { tool, .. } => &tool.name,
+            Self::Person { name, .. } => name,
+        }
+    }
 }
 
 /// Earlier turns an agent made of data is shown.
@@ -218,7 +250,8 @@ fn data(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<(Worker, Arguments)> 
 }
 
 /// A tool is a name, or a mapping with a `name`; what else older documents say about it the catalog knows better.
-fn tools(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Vec<Arc<Callable>>> {
+/// `approval` makes a person agree to each call, `type: human` makes the tool a person.
+fn tools(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Vec<AgentTool>> {
     let items = cx.fields(doc).list("tools").unwrap_or_default();
     let mut tools = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
@@ -228,11 +261,16 @@ fn tools(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Vec<Arc<Callable>>> 
             cx.problem(Code::B004, &pointer, "a tool is a name", "write the name of an installed tool");
             continue;
         };
+        if item.get("type").and_then(Value::as_str) == Some("human") {
+            tools.extend(person(name, item, &pointer, cx));
+            continue;
+        }
         let catalog = cx.catalog();
         match catalog.find(CallKind::Tool, name) {
             Some(tool) => {
                 cx.uses(name, tool.artifact);
-                tools.push(tool.clone());
+                let approval = approval(item, &pointer, cx);
+                tools.extend(approval.map(|approval| AgentTool::Kit { tool: tool.clone(), approval }));
             }
             None => {
                 let known = catalog.tools.keys().map(String::as_str);
@@ -241,6 +279,48 @@ fn tools(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Vec<Arc<Callable>>> 
         }
     }
     (tools.len() == items.len()).then_some(tools)
+}
+
+/// What silence means is written as in a human node.
+const APPROVAL_KEYS: &[&str] = &["timeout_seconds", "on_timeout", "escalation_path", "auto_approve_after"];
+
+/// Bad is `None`; no approval needed is `Some(None)`.
+fn approval(item: &Value, pointer: &str, cx: &mut PlanContext<'_>) -> Option<Option<Question>> {
+    let pointer = format!("{pointer}/approval");
+    match item.get("approval") {
+        None | Some(Value::Null | Value::Bool(false)) => Some(None),
+        Some(Value::Bool(true)) => Some(Some(Question::default())),
+        Some(Value::Object(written)) => {
+            let known = &[APPROVAL_KEYS];
+            cx.fields_at(written, &pointer).refuse_unknown(known, "an approval");
+            silent(written, &pointer, cx).map(Some)
+        }
+        Some(_) => {
+            cx.problem(Code::B004, &pointer, "`approval` must be true or a mapping", "write `approval: true`");
+            None
+        }
+    }
+}
+
+/// A question that is still without words.
+fn silent(written: &Map<String, Value>, pointer: &str, cx: &mut PlanContext<'_>) -> Option<Question> {
+    let before = cx.problem_count();
+    let timeout_ms = cx.fields_at(written, pointer).seconds("timeout_seconds");
+    let doc = NodeDoc { config: written.clone(), pointer: pointer.to_owned(), timeout_ms, ..NodeDoc::default() };
+    let (timeout_ms, on_timeout, escalation) = super::human::silence(&doc, cx);
+    let question = Question { timeout_ms, on_timeout, escalation, ..Question::default() };
+    (cx.problem_count() == before).then_some(question)
+}
+
+fn person(name: &str, item: &Value, pointer: &str, cx: &mut PlanContext<'_>) -> Option<AgentTool> {
+    const ABOUT: &str = "Asks a person a question and returns the answer.";
+    let written = item.as_object()?;
+    let known = &[APPROVAL_KEYS, &["name", "type", "description"]];
+    cx.fields_at(written, pointer).refuse_unknown(known, "a person as a tool");
+    let description = cx.fields_at(written, pointer).text("description").unwrap_or(ABOUT).to_owned();
+    let question = silent(written, pointer, cx)?;
+    let question = Question { approval: Approval::InputRequired, ..question };
+    Some(AgentTool::Person { name: name.to_owned(), description, question })
 }
 
 fn memory(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Option<AgentMemory>> {
@@ -293,6 +373,13 @@ impl Node for Agent {
         }
     }
 
+    fn callee(&self) -> Option<(CallKind, &str)> {
+        match &self.worker {
+            Worker::Component { name, .. } => Some((CallKind::Agent, name)),
+            Worker::Data { .. } => None,
+        }
+    }
+
     fn arguments(&self) -> Option<&Arguments> {
         Some(&self.arguments)
     }
@@ -301,7 +388,7 @@ impl Node for Agent {
         let who = match &self.worker {
             Worker::Component { name, .. } => name.clone(),
             Worker::Data { tools, llm, .. } => {
-                let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+                let names: Vec<&str> = tools.iter().map(AgentTool::name).collect();
                 format!("{} with [{}]", llm.model.source().as_str().unwrap_or_default(), names.join(", "))
             }
         };

@@ -68,7 +68,8 @@ pub(super) fn structured(text: &str, schema: &Schema) -> Result<Value, Problem> 
     Ok(value)
 }
 
-fn parse(text: &str) -> Option<Value> {
+/// JSON as it is, in a code fence, or with words around it.
+pub(super) fn parse(text: &str) -> Option<Value> {
     let text = text.trim();
     if let Ok(value) = serde_json::from_str(text) {
         return Some(value);

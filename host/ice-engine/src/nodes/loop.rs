@@ -103,13 +103,18 @@ fn items(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Template> {
     if text.contains("{%") { cx.template(&text.into(), &pointer, None) } else { cx.expression(text, &pointer) }
 }
 
+/// Whether templates can see a value under this name.
+pub(super) fn is_name(name: &str) -> bool {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let good = starts && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    good && !matches!(name, "inputs" | "loop" | "loop_index" | "self")
+}
+
 fn item_var(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> String {
     const DEFAULT: &str = "item";
     let mut fields = cx.fields(doc);
     let name = fields.text("item_var").unwrap_or(DEFAULT);
-    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let good = starts && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !good || matches!(name, "inputs" | "loop" | "loop_index" | "self") {
+    if !is_name(name) {
         let help = "use letters, digits and `_`, for example `item`";
         fields.problem(Code::B005, "item_var", format!("`{name}` cannot be the name of an item"), help);
         return DEFAULT.to_owned();

@@ -4,9 +4,9 @@
 //! does when it runs. When it runs is the scheduler's business.
 
 use futures_util::future::BoxFuture;
-use ice_core::blueprint::NodeDoc;
+use ice_core::blueprint::{NodeDoc, RetryPolicy};
 use ice_core::budget::Receipt;
-use ice_core::catalog::Effects;
+use ice_core::catalog::{CallKind, Effects};
 use ice_core::ports::{Failure, LlmRequest};
 use serde_json::Value;
 
@@ -15,11 +15,17 @@ use crate::plan::{Arguments, Graph, PlanContext};
 
 pub mod agent;
 mod ask;
+pub mod code;
 pub mod condition;
+pub mod human;
 pub mod llm;
 pub mod r#loop;
+pub mod monitor;
 pub mod parallel;
+pub mod recursive;
+pub mod swarm;
 pub mod tool;
+pub mod webhook;
 pub mod workflow;
 
 /// A kind of node: what a blueprint may write under `type`.
@@ -41,10 +47,13 @@ pub const NODES: &[&dyn NodeKind] = &[
     &r#loop::LoopKind,
     &parallel::ParallelKind,
     &workflow::WorkflowKind,
+    &human::HumanKind,
+    &webhook::WebhookKind,
+    &recursive::RecursiveKind,
+    &code::CodeKind,
+    &monitor::MonitorKind,
+    &swarm::SwarmKind,
 ];
-
-/// Kinds of the format that this host does not run.
-pub const NOT_AVAILABLE: &[&str] = &["recursive", "code", "human", "monitor", "swarm", "webhook"];
 
 /// What a kind made of one node.
 pub trait Node: Send + Sync + std::fmt::Debug {
@@ -61,6 +70,11 @@ pub trait Node: Send + Sync + std::fmt::Debug {
         self.effects() == Effects::None
     }
 
+    /// The component it calls, for kinds that call one: tool or agent, and its name in the catalog.
+    fn callee(&self) -> Option<(CallKind, &str)> {
+        None
+    }
+
     /// What it is called with, for kinds that call something by its arguments.
     fn arguments(&self) -> Option<&Arguments> {
         None
@@ -75,6 +89,16 @@ pub trait Node: Send + Sync + std::fmt::Debug {
     /// Whether it runs no graph and no loop of its own, so that it takes one of the execution's permits while it runs.
     fn is_leaf(&self) -> bool {
         false
+    }
+
+    /// Whether it looks after `timeout_seconds` itself.
+    fn keeps_time(&self) -> bool {
+        false
+    }
+
+    /// How often it is tried where neither the node nor the blueprint says; once without.
+    fn own_retry(&self) -> Option<RetryPolicy> {
+        None
     }
 
     /// The question it is certain to ask a model, as far as it is known before anything ran: for the preflight.

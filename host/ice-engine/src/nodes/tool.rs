@@ -84,6 +84,10 @@ impl Node for Tool {
         Some(self.output_schema.clone())
     }
 
+    fn callee(&self) -> Option<(CallKind, &str)> {
+        Some((CallKind::Tool, &self.name))
+    }
+
     fn arguments(&self) -> Option<&Arguments> {
         Some(&self.arguments)
     }

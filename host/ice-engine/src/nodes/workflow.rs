@@ -7,13 +7,17 @@ use ice_core::blueprint::{NodeDoc, Parsed, did_you_mean};
 use ice_core::budget::Usage;
 use ice_core::catalog::Effects;
 use ice_core::event::{Fact, FinalStatus};
+use ice_core::execution::Ending;
+use ice_core::id::ExecutionId;
 use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
 use serde_json::{Map, Value, json};
 
 use super::{Done, Node, NodeKind};
-use crate::children;
+use crate::children::{self, Found};
 use crate::context::{NodeRun, child};
+use crate::keys;
+use crate::live::Rest;
 use crate::plan::{Arguments, Callee, Plan, PlanContext};
 
 /// `type: workflow`.
@@ -156,12 +160,40 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 impl Workflow {
+    /// Runs the child to its end. While it waits for an answer this node rests.
+    async fn child_ending(&self, cx: &NodeRun<'_>, inputs: Value) -> Result<(ExecutionId, Ending), Failure> {
+        let run = cx.run();
+        // Listens before it looks, so that nothing that happens in between is missed.
+        let bell = run.shared.bell(&keys::child_execution_id(&run.id, &cx.path, cx.attempt));
+        loop {
+            let child = Arc::clone(&self.child);
+            match children::start(run, &cx.path, cx.attempt, cx.stop, child, inputs.clone()).await? {
+                Found::Runs(handle) => {
+                    if let Rest::Ended(ending) = handle.rest().await {
+                        return Ok((handle.id, *ending));
+                    }
+                }
+                Found::Waits { due, .. } => {
+                    // An answer may also come from another process, which has no bell to ring.
+                    let look_ms = run.shared.options.lease_ms;
+                    let pause_ms = due.map_or(look_ms, |due| look_ms.min(due.saturating_sub(run.now())));
+                    let _resting = cx.rest();
+                    tokio::select! {
+                        biased;
+                        _ = cx.stop.tripped() => {}
+                        () = bell.rung() => {}
+                        () = run.clock().sleep(pause_ms) => {}
+                    }
+                }
+            }
+        }
+    }
+
     async fn run(&self, cx: &NodeRun<'_>) -> Result<Done, Failure> {
         let run = cx.run();
         let inputs = if self.passes_inputs { Value::clone(&run.inputs) } else { cx.arguments(&self.arguments)? };
-        let child = Arc::clone(&self.child);
-        let handle = children::start(run, &cx.path, cx.attempt, cx.stop, child, inputs).await?;
-        let ending = handle.finish().await;
+        let (id, ending) = self.child_ending(cx, inputs).await?;
+        run.meter.attach(id.0.as_str(), &ending.usage);
         cx.spend(&ending.usage);
         if ending.usage != Usage::default() {
             // The ledger has it already: the child's hangs under this one's. The event is for the record.
@@ -170,7 +202,7 @@ impl Workflow {
         // What went wrong inside is not hidden here: a child with errors is a failed node.
         if ending.status != FinalStatus::Completed {
             let mut problem = ending.problem.unwrap_or_else(|| Problem::new(Code::X001, "it did not complete"));
-            problem.message = format!("execution `{}` of `{}`: {}", handle.id, self.reference, problem.message);
+            problem.message = format!("execution `{id}` of `{}`: {}", self.reference, problem.message);
             let cancelled = ending.status == FinalStatus::Cancelled;
             return Err(if cancelled { Failure::never(problem) } else { Failure::maybe(problem) });
         }

@@ -13,7 +13,20 @@ use ice_core::template::{Reference, Template};
 use serde_json::{Map, Value, json};
 
 use super::links::Links;
-use super::{Blueprints, Plan, Source};
+use super::{Blueprints, Graph, Plan, Source};
+
+/// Where another node of the same graph stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stand {
+    /// It is done before; its output can be seen.
+    Before(Source),
+    /// Neither waits for the other; or it is the node itself.
+    Beside(usize),
+    /// It waits for the one being planned.
+    Behind,
+    /// There is no such node.
+    Unknown,
+}
 
 /// Everything planning knows. One for a blueprint and the blueprints inside it.
 pub struct PlanContext<'a> {
@@ -186,6 +199,67 @@ impl<'a> PlanContext<'a> {
                 None
             }
         }
+    }
+
+    /// Like [`Self::expression`], for one that also sees the names in `own`.
+    pub fn expression_over(&mut self, text: &str, pointer: &str, own: &[&str]) -> Option<Template> {
+        match Template::compile_expression(text) {
+            Ok(template) => {
+                for reference in template.references().iter().filter(|found| !own.contains(&found.root.as_str())) {
+                    self.reference(reference, pointer);
+                }
+                Some(template)
+            }
+            Err(error) => {
+                self.bad_template(pointer, &error.message, "expression");
+                None
+            }
+        }
+    }
+
+    /// Plans a node that a kind makes of its own settings, as a graph with that one node, which sees `item`. Problems are
+    /// reported at `pointer`, where the settings are written; `renamed` says which keys have other names there.
+    pub fn made(&mut self, node: Value, pointer: &str, renamed: &[(&str, &str)], item: &str) -> Option<Graph> {
+        let before = self.problems.len();
+        let inside = format!("{pointer}/~made");
+        let id = format!("`{}`", node.get("id").and_then(Value::as_str).unwrap_or_default());
+        let graph = self.nested_list(&[node], &inside, Some(item));
+        let first = format!("{inside}/0");
+        for problem in &mut self.problems[before..] {
+            // The author has not written this id.
+            problem.message = problem.message.replace(&id, "it");
+            let Some(at) = problem.at.as_mut().and_then(|place| place.pointer.as_mut()) else { continue };
+            let Some(rest) = at.strip_prefix(&first) else { continue };
+            let written =
+                renamed.iter().find_map(|(made, written)| Some((rest.strip_prefix('/')?.strip_prefix(made)?, written)));
+            *at = match written {
+                Some((rest, written)) => format!("{pointer}/{written}{rest}"),
+                None => format!("{pointer}{rest}"),
+            };
+        }
+        let mut graph = graph?;
+        graph.nodes.iter_mut().for_each(|node| pointer.clone_into(&mut node.pointer));
+        Some(graph)
+    }
+
+    /// Where a node of this graph stands, seen from the one being planned.
+    pub fn stand_of(&self, id: &str) -> Stand {
+        let Some((level, node)) = self.levels.last().and_then(|level| Some((level, level.current?))) else {
+            return Stand::Unknown;
+        };
+        match level.links.by_id.get(id) {
+            None => Stand::Unknown,
+            Some(&index) if level.links.are_ancestors(&[(node, index)])[0] => {
+                Stand::Before(Source::Node { up: 0, index })
+            }
+            Some(&index) if level.links.are_ancestors(&[(index, node)])[0] => Stand::Behind,
+            Some(&index) => Stand::Beside(index),
+        }
+    }
+
+    /// The ids of the graph being planned.
+    pub fn neighbours(&self) -> Vec<String> {
+        self.levels.last().map(|level| level.ids.clone()).unwrap_or_default()
     }
 
     fn bad_template(&mut self, pointer: &str, message: &str, what: &str) {

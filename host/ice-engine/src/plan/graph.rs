@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ice_core::blueprint::{NodeDoc, did_you_mean, node_docs};
+use ice_core::blueprint::{NodeDoc, RetryPolicy, did_you_mean, node_docs};
 use ice_core::id::NodeId;
 use ice_core::problem::Code;
 use ice_core::schema::{Direction, Schema};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::context::{INPUTS, LOOP_INDEX, Level};
 use super::links::Links;
 use super::{CacheSpec, Graph, InputMapping, NESTING_MAX, Origin, PlanContext, PlanNode, RunIf, Source};
-use crate::nodes::{NODES, NOT_AVAILABLE, NodeKind};
+use crate::nodes::{NODES, Node, NodeKind};
 
 /// Names that mean something else in templates.
 const RESERVED: &[&str] = &[
@@ -47,7 +47,8 @@ impl PlanContext<'_> {
 
     pub(super) fn graph(&mut self, docs: &[NodeDoc], item: Option<&str>) -> Option<Graph> {
         let by_id = self.ids(docs, item);
-        let depends_on = self.edges(docs, &by_id);
+        let mut depends_on = self.edges(docs, &by_id);
+        without_ways_back(docs, &by_id, &mut depends_on);
         let links = Links::new(by_id, depends_on);
         for circle in links.circles() {
             self.circle(docs, &circle);
@@ -213,6 +214,7 @@ impl PlanContext<'_> {
         let free = input_schema.as_ref().filter(|_| node.arguments().is_none());
         let mapped: Vec<&str> = doc.input_mappings.iter().map(|mapping| mapping.param.as_str()).collect();
         let input_bindings = free.map(|schema| self.bindings(schema.document(), &mapped)).unwrap_or_default();
+        let retry = self.retry_of(doc, &*node);
         let level = self.levels.last_mut().expect("a graph is being planned");
         let cached = doc.use_cache && node.is_repeatable();
         Some(PlanNode {
@@ -223,8 +225,8 @@ impl PlanContext<'_> {
             fallback: None,
             standby: false,
             finally: doc.finally,
-            retry: doc.retry.clone().unwrap_or_else(|| self.retry.clone()),
-            timeout_ms: doc.timeout_ms,
+            retry,
+            timeout_ms: doc.timeout_ms.filter(|_| !node.keeps_time()),
             cache: cached.then_some(CacheSpec { ttl_ms: doc.cache_ttl_ms }),
             input_schema,
             // An llm node asks the model again when its answer does not fit, so it checks the answer itself.
@@ -240,19 +242,19 @@ impl PlanContext<'_> {
         })
     }
 
+    /// What the node says, else what the blueprint says, else what the kind does by itself.
+    fn retry_of(&self, doc: &NodeDoc, node: &dyn Node) -> RetryPolicy {
+        let own = || Some(self.retry.clone()).filter(|policy| *policy != RetryPolicy::once());
+        doc.retry.clone().or_else(own).or_else(|| node.own_retry()).unwrap_or_else(RetryPolicy::once)
+    }
+
     fn kind(&mut self, doc: &NodeDoc) -> Option<&'static dyn NodeKind> {
         let found = NODES.iter().find(|kind| kind.name() == doc.kind);
         if found.is_none() && !doc.kind.is_empty() {
             let pointer = format!("{}/type", doc.pointer);
             let names = || NODES.iter().map(|kind| kind.name());
-            if NOT_AVAILABLE.contains(&doc.kind.as_str()) {
-                let message = format!("the node type `{}` is not available yet", doc.kind);
-                let available: Vec<&str> = names().collect();
-                self.problem(Code::B011, &pointer, message, format!("available: {}", available.join(", ")));
-            } else {
-                let message = format!("there is no node type `{}`", doc.kind);
-                self.unknown(Code::B010, &pointer, message, &doc.kind, names().chain(NOT_AVAILABLE.iter().copied()));
-            }
+            let message = format!("there is no node type `{}`", doc.kind);
+            self.unknown(Code::B010, &pointer, message, &doc.kind, names());
         }
         found.copied()
     }
@@ -309,6 +311,35 @@ impl PlanContext<'_> {
         self.see_node(up, index, pointer);
         source
     }
+}
+
+/// A recursive node may depend on a node behind it, if it names it as a source: that way back orders nothing.
+fn without_ways_back(docs: &[NodeDoc], by_id: &HashMap<String, usize>, depends_on: &mut [Vec<usize>]) {
+    for (node, doc) in docs.iter().enumerate().filter(|(_, doc)| doc.kind == "recursive") {
+        let sources = doc.config.get("recursive_sources").and_then(Value::as_array).into_iter().flatten();
+        let sources: Vec<usize> =
+            sources.filter_map(|id| by_id.get(id.as_str()?).copied()).filter(|&source| source != node).collect();
+        let kept = depends_on[node]
+            .iter()
+            .copied()
+            .filter(|needed| !sources.contains(needed) || !needs(depends_on, *needed, node));
+        depends_on[node] = kept.collect();
+    }
+}
+
+/// Whether `node` depends on `target`, over any number of others.
+fn needs(depends_on: &[Vec<usize>], node: usize, target: usize) -> bool {
+    let mut seen = vec![false; depends_on.len()];
+    let mut walk = vec![node];
+    while let Some(at) = walk.pop() {
+        if at == target {
+            return true;
+        }
+        if !std::mem::replace(&mut seen[at], true) {
+            walk.extend(&depends_on[at]);
+        }
+    }
+    false
 }
 
 /// What others may count on: the node's own `output_schema`, else what the kind says. An alias adds fields.

@@ -86,6 +86,21 @@ fn started(graph: &TestGraph, window: usize, halt: bool) -> (State, Vec<Command>
 }
 
 #[test]
+fn a_node_that_rests_leaves_its_place_to_another() {
+    let graph = TestGraph::new(vec![needs(&[]), needs(&[]), needs(&[])]);
+    let (mut state, commands) = started(&graph, 1, false);
+    assert_eq!(commands, [run(0, 1)]);
+    assert_eq!(step(&mut state, &graph, Input::Rests { node: 0 }), [run(1, 1)]);
+    assert_eq!(step(&mut state, &graph, Input::Rests { node: 0 }), [], "it rests once");
+    assert_eq!(step(&mut state, &graph, Input::GoesOn { node: 0 }), [], "two run, and no third one begins");
+    assert_eq!(step(&mut state, &graph, Input::Finished { node: 1 }), []);
+    assert_eq!(step(&mut state, &graph, Input::Rests { node: 1 }), [], "what is settled does not rest");
+    assert_eq!(step(&mut state, &graph, Input::Rests { node: 0 }), [run(2, 1)]);
+    assert_eq!(step(&mut state, &graph, Input::Finished { node: 0 }), [], "also while it rests");
+    assert_eq!(step(&mut state, &graph, Input::Finished { node: 2 }), [Command::Done]);
+}
+
+#[test]
 fn an_empty_graph_is_done_at_once() {
     assert_eq!(started(&TestGraph::new(vec![]), 4, false).1, [Command::Done]);
 }

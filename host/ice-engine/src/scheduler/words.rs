@@ -67,6 +67,16 @@ pub enum Input {
         /// The node.
         node: usize,
     },
+    /// A running node waits for somebody outside: it takes none of the places for running nodes.
+    Rests {
+        /// The node.
+        node: usize,
+    },
+    /// It goes on.
+    GoesOn {
+        /// The node.
+        node: usize,
+    },
     /// Stop.
     Stop(Stop),
 }

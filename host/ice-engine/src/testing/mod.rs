@@ -8,5 +8,5 @@ mod store;
 
 pub use check::check_events;
 pub use clock::SimClock;
-pub use ports::{Answers, Fakes, Noop, Refusing};
+pub use ports::{Answers, Fakes, Noop, Posts, Refusing};
 pub use store::{Cut, MemoryStore};

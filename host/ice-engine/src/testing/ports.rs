@@ -40,6 +40,8 @@ fn callable(kind: CallKind, name: &str, effects: Effects) -> Callable {
         plugin: "test/fakes".into(),
         version: "1.0.0".into(),
         artifact: Digest::of(name.as_bytes()),
+        statement: None,
+        deprecated: None,
         effects,
         granted: Arc::new(Grant::default()),
     }
@@ -121,6 +123,7 @@ impl Fakes {
             plugin: "test/fakes".into(),
             artifact: Digest::of(entry.as_bytes()),
             entrypoint: false,
+            deprecated: None,
         };
         Arc::make_mut(&mut self.catalog).blueprints.insert(entry.into(), Arc::new(listed));
         self.blueprints.insert(entry.into(), document);
@@ -294,6 +297,46 @@ impl Llm for Answers {
 
     async fn embed(&self, _model: &str, _texts: &[String]) -> Result<Embeddings, Failure> {
         Err(Failure::never(Problem::new(Code::X079, "a test has no embedder")))
+    }
+}
+
+/// The outside over HTTP: gives prepared answers in turn, then 200 with `{"ok": true}`, to whom the grant lets through.
+#[derive(Default)]
+pub struct Posts {
+    queue: Mutex<VecDeque<HttpResponse>>,
+    sent: Mutex<Vec<HttpRequest>>,
+}
+
+impl Posts {
+    /// Prepares an answer.
+    #[must_use]
+    pub fn then(self, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let answer = HttpResponse { status, headers, body: body.into(), url: String::new() };
+        self.queue.lock().expect("no test panics in here").push_back(answer);
+        self
+    }
+
+    /// Every request that was let through, in order.
+    pub fn sent(&self) -> Vec<HttpRequest> {
+        self.sent.lock().expect("no test panics in here").clone()
+    }
+}
+
+#[async_trait]
+impl Http for Posts {
+    async fn send(&self, request: HttpRequest, grant: &Grant) -> Result<HttpResponse, Failure> {
+        if !grant.allows_http(&request.method, &request.url) {
+            return Err(refused());
+        }
+        self.sent.lock().expect("no test panics in here").push(request);
+        let json = || vec![("content-type".to_owned(), "application/json".to_owned())];
+        let ok = || HttpResponse { status: 200, headers: json(), body: b"{\"ok\":true}".to_vec(), url: String::new() };
+        Ok(self.queue.lock().expect("no test panics in here").pop_front().unwrap_or_else(ok))
+    }
+
+    fn has_secret(&self, _name: &str) -> bool {
+        true
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ice_core::event::Event;
+use ice_core::event::{Event, Fact};
 use ice_core::execution::{Status, replay};
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
 use ice_core::ports::{Clock, Documents, Events, ExecutionRow, Failure, Lease};
@@ -201,6 +201,7 @@ impl Events for MemoryStore {
                     updated: list.events.last().map_or(0, |event| event.at),
                     events: u64::try_from(list.events.len()).expect("64 bits fit"),
                     held: list.until > now,
+                    waits: execution.map_or(0, |view| u64::try_from(view.waits.len()).expect("64 bits fit")),
                 }
             })
             .collect();
@@ -217,6 +218,30 @@ impl Events for MemoryStore {
             list.cancel = Some(reason.into());
         }
         Ok(runs)
+    }
+
+    async fn waiting(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        let inner = self.lock();
+        let waits = |list: &List| replay(&list.events).is_some_and(|view| !view.waits.is_empty());
+        let mine = |list: &List| who.is_none_or(|who| list.who.org == who.org && list.who.user == who.user);
+        let found = inner.lists.iter().filter(|(_, list)| mine(list) && waits(list));
+        let mut ids: Vec<ExecutionId> = found.map(|(id, _)| id.clone()).collect();
+        ids.sort_by(|a, b| b.cmp(a));
+        ids.truncate(usize::try_from(limit).expect("32 bits fit"));
+        Ok(ids)
+    }
+
+    async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        let inner = self.lock();
+        let due = |list: &List| match list.events.last().map(|last| &last.fact) {
+            Some(Fact::ExecutionParked { due: Some(due), .. }) if *due <= now => Some(*due),
+            _ => None,
+        };
+        let mut found: Vec<(UnixMs, ExecutionId)> =
+            inner.lists.iter().filter_map(|(id, list)| Some((due(list)?, id.clone()))).collect();
+        found.sort();
+        found.truncate(usize::try_from(limit).expect("32 bits fit"));
+        Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
     async fn cancel_requested(&self, id: &ExecutionId) -> Result<Option<String>, Failure> {

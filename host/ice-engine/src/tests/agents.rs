@@ -98,6 +98,14 @@ async fn an_agent_calls_tools_until_it_answers() {
     assert_eq!(all["tool_calls"][1]["answer"], json!({ "sum": 6 }));
     let paths = ["a", "a/step[0]", "a/step[0]/add", "a/step[0]/add[1]", "a/step[1]"];
     assert_eq!(ran.states().into_keys().collect::<Vec<_>>(), paths);
+    let components = ran.events.iter().filter_map(|event| match &event.fact {
+        Fact::NodeStarted { component, .. } => {
+            Some((event.path.as_str(), component.as_ref().map(|component| component.name.as_str())))
+        }
+        _ => None,
+    });
+    let expected = [None, None, Some("add"), Some("add"), None];
+    assert_eq!(components.collect::<Vec<_>>(), paths.into_iter().zip(expected).collect::<Vec<_>>());
     let told = world.outside.llm.asked().pop().unwrap().messages;
     assert_eq!(told.last().unwrap().content, "{\"sum\":6}");
     assert_eq!(told.last().unwrap().answers.as_deref(), Some("c1"));

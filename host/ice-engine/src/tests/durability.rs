@@ -61,8 +61,41 @@ const EVERYTHING: &str = "
         dependencies: [write]
       - {id: guest, type: agent, package: worker, dependencies: [write], input: {n: 1}}
       - {id: sub, type: workflow, workflow_ref: kit.child, dependencies: [check], inputs: {n: 4}}
+      - id: hook
+        type: webhook
+        url: 'https://hooks.example.com/{{ inputs.who }}'
+        body: {sent: '{{ send.text }}'}
+        signing_secret: KEY
+        dependencies: [send]
+      - {id: sum, type: code, code: result = 1, inputs: {a: '{{ hook.status }}'}, dependencies: [hook]}
+      - id: rounds
+        type: recursive
+        agent_package: worker
+        input: {n: '{{ recursive_context.iteration }}'}
+        convergence_condition: iteration >= 2 and output.failed
+        dependencies: [sum]
+      - id: group
+        type: swarm
+        task: '{{ write.title }}'
+        coordination_strategy: hierarchical
+        max_rounds: 2
+        dependencies: [write]
+        agents: [{role: lead, system_prompt: lead}, {package: worker, role: worker, input: {n: 2}}]
+        llm_config: {provider: test, model: m}
+      - id: look
+        type: monitor
+        metric_expression: rounds.iterations == 2
+        alert_channels: [webhook]
+        alert_targets: {webhook: 'https://hooks.example.com/alert'}
+        watch: [rounds]
       - {id: tidy, type: tool, tool_name: post, finally: true}
     outputs:
+      hook: '{{ hook.body }}'
+      sum: '{{ sum }}'
+      rounds: '{{ rounds.final_context }}'
+      group: '{{ group.transcript }}'
+      look: '{{ [look.triggered, look.alerts_sent] }}'
+
       sent: '{{ send.text }}'
       retried: '{{ retried }}'
       each: '{{ each }}'
@@ -109,6 +142,11 @@ fn model(request: &LlmRequest) -> Message {
     let say =
         |text: &str| Message { role: Role::Assistant, content: text.into(), tool_calls: Vec::new(), answers: None };
     let answered = request.messages.iter().filter(|message| message.role == Role::Tool).count();
+    if request.messages[0].content == "lead" {
+        let done = request.messages.iter().any(|message| message.content.contains("worker (round 1)"));
+        let (give, decide) = ("{\"delegate\": [{\"to\": \"worker\", \"task\": \"go\"}]}", "{\"decision\": \"good\"}");
+        return say(if done { decide } else { give });
+    }
     let repaired = request.messages.iter().any(|message| message.content.contains("Answer again"));
     match (request.tools.is_empty(), answered) {
         (false, 0 | 1) => Message {
@@ -150,6 +188,7 @@ fn outside() -> Outside {
         .slow_tool("flaky", Effects::External, |call, _| async move {
             if call.attempt == 1 { Err(broken()) } else { Ok(json!({ "attempt": call.attempt })) }
         })
+        .tool("python_run", Effects::None, |input| Ok(json!({ "result": input["inputs"], "stdout": "" })))
         .agent("worker", |_, scope| work(scope))
         .blueprint("kit.child", child);
     Outside::new(fakes, Answers::by(model))
@@ -164,7 +203,7 @@ fn process<T>(life: impl Future<Output = T>) -> T {
 /// How often each effect was asked for: by execution, path and attempt.
 fn effects(outside: &Outside) -> HashMap<(ExecutionId, NodePath, u32), usize> {
     let mut counts = HashMap::new();
-    for call in outside.fakes.calls().into_iter().filter(|call| call.name != "say") {
+    for call in outside.fakes.calls().into_iter().filter(|call| !["say", "python_run"].contains(&call.name.as_str())) {
         *counts.entry((call.execution, call.path, call.attempt)).or_default() += 1;
     }
     counts
@@ -238,6 +277,9 @@ fn everything_ends_as_it_should() {
     assert_eq!((&outputs["title"], &outputs["data"]), (&json!("good"), &json!("done")));
     assert_eq!(outputs["sub"], json!({ "n": 4, "title": "good" }));
     assert_eq!(outputs["each"]["errors"][0]["index"], 1);
+    assert_eq!((&outputs["hook"], &outputs["sum"]), (&json!({ "ok": true }), &json!({ "a": 200 })));
+    assert_eq!((&outputs["rounds"]["iteration"], &outputs["look"][0]), (&json!(2), &json!(true)));
+    assert_eq!(outputs["group"].as_array().unwrap().len(), 3);
 }
 
 #[test]
@@ -253,6 +295,11 @@ fn stop_after_every_event_and_go_on() {
             .any(|id| outside.store.events_of(id).iter().any(|event| event.fact == Fact::ExecutionResumed));
         assert_eq!(resumed, cut > 0 && cut < events, "cut after {cut} events");
         assert_eq!((ending.status, &ending.outputs), (calm.status, &calm.outputs), "cut after {cut} events");
+        let keys: std::collections::BTreeSet<String> = (outside.http.sent().iter())
+            .flat_map(|sent| sent.headers.iter().filter(|(name, _)| name == "idempotency-key"))
+            .map(|(_, key)| key.clone())
+            .collect();
+        assert_eq!(keys.len(), 2, "a hook and an alert, however often they are sent");
         assert_eq!(ending.usage, calm.usage, "the ledger after a cut after {cut} events");
     }
 }

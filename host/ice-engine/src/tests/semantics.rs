@@ -1,6 +1,8 @@
 //! Order, failure, skip, fallback, finally, conditions, loops, branches, children.
 
 use ice_core::catalog::Effects;
+use ice_core::event::CalledComponent;
+use ice_core::ports::Components as _;
 
 use super::*;
 
@@ -75,6 +77,31 @@ async fn a_failed_node_skips_its_dependents_and_is_named() {
     assert!(problem.to_string().contains("node `bad`"), "{problem}");
     let states = ["bad", "after", "other", "anyway"].map(|path| ran.state(path));
     assert_eq!(states, ["failed X031", "skipped dependency", "finished", "finished"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_event_of_a_node_names_the_component_it_calls() {
+    let world = World::new(fakes().agent("worker", |_, _| async { Ok(json!({})) }));
+    let ran = world
+        .run(
+            "
+            nodes:
+              - {id: t, type: tool, tool_name: say}
+              - {id: a, type: agent, package: worker, dependencies: [t]}
+              - {id: l, type: llm, prompt: hi, dependencies: [a], llm_config: {provider: test, model: m}}
+            ",
+            json!({}),
+        )
+        .await;
+    let named = ran.events.iter().filter_map(|event| match &event.fact {
+        Fact::NodeStarted { component, .. } => Some((event.path.as_str(), component.as_deref())),
+        _ => None,
+    });
+    let catalog = world.outside.fakes.catalog();
+    let tool = CalledComponent::new(&catalog.tools["say"], catalog.tools["say"].artifact);
+    let agent = CalledComponent::new(&catalog.agents["worker"], catalog.agents["worker"].artifact);
+    assert_eq!((tool.plugin.as_str(), tool.version.as_deref()), ("test/fakes", Some("1.0.0")));
+    assert_eq!(named.collect::<Vec<_>>(), [("t", Some(&tool)), ("a", Some(&agent)), ("l", None)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,6 +49,23 @@ async fn a_node_is_tried_as_often_as_its_policy_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_repeated_keeps_its_receipt() {
+    let world = World::new(forever());
+    let blueprint = "
+        nodes:
+          - {id: t, type: tool, tool_name: flaky, retry_policy: {max_attempts: 3, backoff_seconds: 1, jitter: none}}
+        ";
+    let ran = world.run(blueprint, json!({})).await;
+    let receipts = ran.events.iter().filter_map(|event| match &event.fact {
+        Fact::NodeRetried { receipt, .. } | Fact::NodeFinished { receipt, .. } => {
+            Some((event.attempt, receipt.is_some()))
+        }
+        _ => None,
+    });
+    assert_eq!(receipts.collect::<Vec<_>>(), [(1, true), (2, true), (3, true)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_says_whether_and_when_to_try_again() {
     let fakes = Fakes::new().tool("never", Effects::External, |_| Err(permanently_broken())).tool(
         "later",

@@ -7,14 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ice_core::budget::Usage;
-use ice_core::catalog::Callable;
 use ice_core::event::Fact;
 use ice_core::ports::{Failure, LlmReply, LlmRequest, MemoryItem, Message, Role, ToolCall, ToolSpec};
 use ice_core::problem::{Code, Problem};
 use ice_core::template::Template;
+use ice_core::wait::Question;
 use serde_json::{Value, json};
 
-use super::{Agent, AgentMemory};
+use super::{Agent, AgentMemory, AgentTool};
+use crate::asking;
 use crate::calls::{self, Site};
 use crate::context::NodeRun;
 use crate::history::Was;
@@ -25,7 +26,7 @@ use crate::plan::LlmConfig;
 /// Who talks: the parts of [`Worker::Data`](super::Worker::Data).
 pub(super) struct Talk<'a> {
     pub(super) system_prompt: Option<&'a Template>,
-    pub(super) tools: &'a [Arc<Callable>],
+    pub(super) tools: &'a [AgentTool],
     pub(super) memory: Option<&'a AgentMemory>,
     pub(super) llm: &'a LlmConfig,
 }
@@ -48,7 +49,7 @@ pub(super) async fn work(agent: &Agent, cx: &NodeRun<'_>, talk: &Talk<'_>) -> Re
         request.messages.extend(remembered(cx, scope, *limit).await?);
     }
     request.messages.push(ask::turn(Role::User, task.clone()));
-    request.tools = talk.tools.iter().map(|tool| spec(tool)).collect();
+    request.tools = talk.tools.iter().map(spec).collect();
     let mut reasoning = Vec::new();
     let mut tool_calls = Vec::new();
     for round in 0..agent.max_iterations {
@@ -95,8 +96,21 @@ fn task(agent: &Agent, cx: &NodeRun<'_>) -> Result<String, Failure> {
     })
 }
 
-fn spec(tool: &Callable) -> ToolSpec {
-    ToolSpec { name: tool.name.clone(), description: tool.description.clone(), input_schema: tool.input_schema.clone() }
+fn spec(tool: &AgentTool) -> ToolSpec {
+    match tool {
+        AgentTool::Kit { tool, .. } => ToolSpec {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            input_schema: tool.input_schema.clone(),
+        },
+        AgentTool::Person { name, description, .. } => ToolSpec {
+            name: name.clone(),
+            description: description.clone(),
+            input_schema: json!({
+                "type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"],
+            }),
+        },
+    }
 }
 
 /// Asks the model as a child node.
@@ -119,7 +133,7 @@ async fn question(
         Some(_) => {}
         None => {
             let idempotency_key = keys::idempotency_key(&run.id, &site.path, site.attempt, None);
-            let started = Fact::NodeStarted { kind: "llm".into(), idempotency_key };
+            let started = Fact::NodeStarted { kind: "llm".into(), idempotency_key, component: None };
             run.commit(&site.path, site.attempt, started).await?;
         }
     }
@@ -154,15 +168,38 @@ async fn tool(
         tool_calls: Vec::new(),
         answers: Some(call.id.clone()),
     };
-    if !talk.tools.iter().any(|tool| tool.name == call.name) {
-        let message = format!("`{}` is not one of the tools of this agent", call.name);
+    let refused = |message: String| {
         let answer = json!({ "error": { "code": Code::X015, "message": message } });
-        return Ok((answer.clone(), told(answer.to_string())));
-    }
+        Ok((answer.clone(), told(answer.to_string())))
+    };
+    let Some(allowed) = talk.tools.iter().find(|tool| tool.name() == call.name) else {
+        return refused(format!("`{}` is not one of the tools of this agent", call.name));
+    };
     let times = again.entry(call.name.clone()).or_default();
     let segment = if *times == 0 { call.name.clone() } else { format!("{}[{times}]", call.name) };
     *times += 1;
-    let site = Site { path: step.path.join(&segment), attempt: 1, stop: Arc::clone(&step.stop) };
+    let site = |name: &str| Site { path: step.path.join(name), attempt: 1, stop: Arc::clone(&step.stop) };
+    match allowed {
+        AgentTool::Kit { approval: None, .. } => {}
+        AgentTool::Kit { approval: Some(approval), .. } => {
+            let message = format!("The agent `{}` wants to call `{}` with {}", cx.path, call.name, call.arguments);
+            let question = Question { message, ..approval.clone() };
+            let resolution = asking::ask_as_node(cx, &site(&format!("{segment}.approval")), question).await?;
+            if !resolution.approved {
+                let why = resolution.comment.map(|comment| format!(": {comment}")).unwrap_or_default();
+                return refused(format!("a person does not allow this call{why}"));
+            }
+        }
+        AgentTool::Person { question, .. } => {
+            let Some(asked) = call.arguments.get("question").and_then(Value::as_str) else {
+                return refused(format!("`{}` takes a `question`", call.name));
+            };
+            let question = Question { message: asked.to_owned(), ..question.clone() };
+            let answer = asking::ask_as_node(cx, &site(&segment), question).await?.output();
+            return Ok((answer.clone(), told(answer.to_string())));
+        }
+    }
+    let site = site(&segment);
     let permit = cx.permit().await?;
     let (result, usage) = calls::tool_as_node(cx.run(), site, &call.name, call.arguments.clone()).await;
     drop(permit);

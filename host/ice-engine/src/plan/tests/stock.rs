@@ -21,6 +21,8 @@ fn callable(kind: CallKind, name: &str, effects: Effects, input: Value, output: 
         plugin: "ice/stock".to_owned(),
         version: "1.0.0".to_owned(),
         artifact: Digest::of(name.as_bytes()),
+        statement: None,
+        deprecated: None,
         effects,
         granted: Arc::new(Grant::default()),
     };
@@ -88,6 +90,12 @@ pub(super) fn catalog() -> Catalog {
             Effects::External,
             object(json!({"url": text, "body": any}), &["url", "body"]),
             object(json!({"status": whole, "body": text}), &["status"]),
+        ),
+        tool(
+            "python_run",
+            Effects::None,
+            object(json!({"code": text, "inputs": {"type": "object"}}), &["code"]),
+            object(json!({"result": {}, "stdout": text}), &["result"]),
         ),
         tool(
             "aggregator_concat",
