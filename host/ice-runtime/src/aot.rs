@@ -35,6 +35,9 @@ const RECORD_BYTES_MAX: u64 = 512 << 20;
 /// Records that are kept; the oldest go first.
 const RECORDS_MAX: usize = 256;
 
+/// Bytes of records that are kept: an interpreter of Python or JavaScript takes 35 MB, and each build of it anew.
+const RECORDS_BYTES_MAX: u64 = 2 << 30;
+
 /// The folder of records, and the key to it.
 pub(crate) struct Aot {
     folder: PathBuf,
@@ -144,12 +147,17 @@ impl Aot {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.path().extension().is_some_and(|extension| extension == "aot") {
-                records.push((entry.metadata()?.modified()?, entry.path()));
+                let meta = entry.metadata()?;
+                records.push((meta.modified()?, meta.len(), entry.path()));
             }
         }
         records.sort();
-        for (_, path) in records.iter().take(records.len().saturating_sub(RECORDS_MAX)) {
-            fs::remove_file(path)?;
+        let mut bytes = 0;
+        for (newer, (_, length, path)) in records.iter().rev().enumerate() {
+            bytes += length;
+            if newer >= RECORDS_MAX || bytes > RECORDS_BYTES_MAX {
+                fs::remove_file(path)?;
+            }
         }
         Ok(())
     }

@@ -33,6 +33,11 @@ const PACKAGES: &[(&str, &str)] = packages![
     "wasi-sockets@0.2.12.wit"
 ];
 
+/// The contract as files: the name of each below `wit/`, and its text. The first is the main package.
+pub fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    std::iter::once(MAIN).chain(PACKAGES.iter().copied())
+}
+
 /// Returns the parsed contract and its main package.
 pub fn resolve() -> (Resolve, PackageId) {
     let parse = |(path, text): &(&str, &str)| {

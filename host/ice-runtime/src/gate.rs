@@ -125,6 +125,7 @@ pub(crate) struct Gate {
 struct Tally {
     host_calls: u32,
     uses: u32,
+    http_requests: u32,
     egress_bytes: u64,
     log_bytes: u64,
     log_lines_dropped: u32,
@@ -313,6 +314,12 @@ impl Gate {
         true
     }
 
+    /// Counts a request that is about to leave through http.
+    pub(crate) fn count_request(&self) {
+        let mut tally = self.tally();
+        tally.http_requests = tally.http_requests.saturating_add(1);
+    }
+
     /// Appends a log line, or counts it as dropped when there were too many bytes.
     pub(crate) fn log(&self, level: &str, message: &str) {
         let message = plain(clip(message, LOG_LINE_BYTES_MAX));
@@ -384,6 +391,7 @@ impl Gate {
             wall_us: micros(wall),
             peak_memory: memory,
             host_calls: tally.host_calls,
+            http_requests: tally.http_requests,
             egress_bytes: tally.egress_bytes,
             log_lines_dropped: tally.log_lines_dropped,
             usage: tally.usage,

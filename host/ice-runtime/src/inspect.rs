@@ -132,7 +132,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Problem> {
     Ok(Inspection { world, imports: plain(imports), exports: plain(exports), capabilities, effects })
 }
 
-fn broken(error: &wasmparser::BinaryReaderError) -> Problem {
+pub(crate) fn broken(error: &wasmparser::BinaryReaderError) -> Problem {
     Problem::new(
         Code::T036,
         format!("the bytes are not a valid component: {} at byte {}", error.message(), error.offset()),
@@ -141,7 +141,7 @@ fn broken(error: &wasmparser::BinaryReaderError) -> Problem {
 }
 
 /// Tells components from everything else that might be handed in, by the first bytes.
-fn check_form(bytes: &[u8]) -> Result<(), Problem> {
+pub(crate) fn check_form(bytes: &[u8]) -> Result<(), Problem> {
     // ELF (also wasmtime's own precompiled files), Mach-O in both byte orders and widths, universal Mach-O, PE.
     const NATIVE: &[&[u8]] = &[
         b"\x7fELF",

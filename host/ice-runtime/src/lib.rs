@@ -4,8 +4,8 @@
 //!
 //! Reading order: [`Runtime`] is what others call; `call.rs` runs one guest, `gate.rs` decides what it may do,
 //! `linker.rs` and `wasi.rs` say what it can import, `limits.rs` what it may use, `engine.rs`, `cache.rs` and
-//! `aot.rs` how its code gets here. [`inspect`], [`contract`] and [`bundle`] read and write components without
-//! running them.
+//! `aot.rs` how its code gets here. [`inspect`], [`contract`], [`bundle`] and [`dependency_lists`] read and
+//! write components without running them.
 #![warn(missing_docs)]
 
 mod aot;
@@ -16,6 +16,7 @@ mod call;
 mod capabilities;
 pub mod contract;
 mod cpu;
+mod dependency_list;
 mod describe;
 mod engine;
 mod gate;
@@ -30,6 +31,7 @@ mod ticker;
 mod wasi;
 
 pub use cache::CacheCounts;
+pub use dependency_list::{dependency_lists, with_dependency_list};
 pub use describe::{BlueprintDescription, CallableDescription, Description};
 pub use engine::WASM_STACK_BYTES;
 pub use limits::{HostLimits, Limits, TRANSFER_BYTES_MAX};

@@ -157,7 +157,7 @@ impl Components for Runtime {
         let Some(found) = catalog.blueprints.get(entry) else {
             return Err(Failure::never(
                 Problem::new(Code::X034, format!("no blueprint `{entry}` is installed"))
-                    .help("list what is installed with `ice plugins list`"),
+                    .help("list what is installed with `ice list`"),
             ));
         };
         let loaded = self.inner.load(&found.artifact).await?;
@@ -311,7 +311,7 @@ fn not_installed(call: &Call) -> Failure {
     Failure::never(
         Problem::new(Code::X034, format!("no {what} `{}` is installed", call.name))
             .subject(format!("node `{}`", call.path))
-            .help("list what is installed with `ice plugins list`"),
+            .help("list what is installed with `ice list`"),
     )
 }
 

@@ -87,6 +87,7 @@ async fn send(
             body,
             timeout_ms: timeout_ms(gate, options),
         };
+        gate.count_request();
         let response = gate.ports.http.send(request, &gate.caller.grant).await?;
         let repeatable = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
         Ok((HttpReply { response, repeatable, lost: false }, Usage::default()))

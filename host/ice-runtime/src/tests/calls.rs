@@ -225,6 +225,7 @@ async fn a_blueprint_of_an_installed_bundle_is_read_from_its_component() {
         plugin: "test/chatkit".into(),
         artifact,
         entrypoint: true,
+        deprecated: None,
     };
     let names = ["chatkit.rag_chat", "chatkit.gone"];
     let blueprints = names.map(|name| (name.to_owned(), Arc::new(entry(name)))).into();

@@ -83,6 +83,8 @@ async fn a_granted_request_is_sent_once_and_recorded_with_its_answer() {
     let answer = again.send("POST", "https://api.example.com/v1/items?q=1", b"body").await.unwrap();
     assert_eq!(answer.1, "pong");
     assert_eq!(door.world.sent.lock().unwrap().len(), 1, "sent before the crash, not again");
+    let requests = |door: &Door| door.gate.receipt(std::time::Duration::ZERO, 0).http_requests;
+    assert_eq!((requests(&door), requests(&again)), (1, 0), "what was not sent is not counted");
 }
 
 #[tokio::test]

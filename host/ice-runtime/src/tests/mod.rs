@@ -96,6 +96,8 @@ fn callable(kind: CallKind, name: &str, artifact: Digest, grant: Grant) -> Calla
         plugin: "test/prober".into(),
         version: "1.0.0".into(),
         artifact,
+        statement: None,
+        deprecated: None,
         effects: Effects::External,
         granted: Arc::new(grant),
     }

@@ -215,6 +215,8 @@ impl Outside {
             plugin: format!("hostile/{guest}"),
             version: "0.1.0".into(),
             artifact,
+            statement: None,
+            deprecated: None,
             effects: Effects::External,
             granted: Arc::new(grant),
         };
