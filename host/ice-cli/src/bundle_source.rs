@@ -83,7 +83,7 @@ pub(crate) fn settings(folder: &Path) -> Result<PluginSettings, Vec<Problem>> {
         kind: Kind::Bundle,
         description: bundle.description,
         license: bundle.license,
-        sequence: 1,
+        sequence: None,
         created: None,
         expires: None,
         iceos_min: None,

@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use ice_capabilities::Secret;
 use ice_capabilities::llm::PROVIDERS;
 use ice_core::budget::Budget;
+use ice_core::bundle::Needs;
 use ice_core::grant::{Grant, LimitSettings};
 use ice_core::id::Identity;
 use ice_core::problem::{Code, Problem};
 use serde::Deserialize;
+
+/// Channels of monitor nodes whose alerts go through a gateway of the operator.
+const ALERT_CHANNELS: &[&str] = &["email", "sms", "slack", "webhook"];
 
 /// Flags that every command has.
 #[derive(clap::Args, Debug, Default)]
@@ -30,6 +34,17 @@ pub(crate) struct GlobalArgs {
     /// The settings file [default: `ice.toml` in the home]
     #[arg(long, global = true, env = "ICE_CONFIG", value_name = "FILE", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
+    /// Run exactly what `ice.lock` lists; install, change and fetch nothing
+    ///
+    /// Everything the lock lists has to be there, whole, signed by the keys it names and permitted no more than it says,
+    /// or nothing starts. What would bring something in, or let something do more, is refused (ICE-T044): install, update,
+    /// remove, bundle load, plugins sign, plugins grant, trust add, trust scope, trust import-root, registry add, registry remove; so is
+    /// whatever asks a registry (publish, attest, login, index refresh, index publish, search --refresh, outdated without
+    /// --offline), and whatever runs a component that nobody signed (plugins build, plugins export, bundle build). Taking
+    /// belief away stays possible: trust remove, trust revocations import.
+    #[arg(long, global = true, env = "ICE_NO_DYNAMIC", hide_env_values = true,
+          value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_dynamic: bool,
 }
 
 /// `ice.toml`. Every key is optional.
@@ -41,6 +56,9 @@ struct File {
     egress: EgressSection,
     limits: LimitSections,
     budget: BudgetSection,
+    engine: EngineSection,
+    /// Plugin name → which versions, such as `"iceos/chatkit" = "^1"`.
+    plugins: BTreeMap<String, String>,
     /// Plugin name → what it may use.
     grants: BTreeMap<String, Grant>,
 }
@@ -94,12 +112,32 @@ struct BudgetSection {
     tokens: Option<u64>,
 }
 
+/// What nodes may do by themselves: plugins have grants.
+#[derive(Deserialize, Debug, Default)]
+#[serde(default, deny_unknown_fields)]
+struct EngineSection {
+    /// What webhook and monitor nodes may reach: `METHOD scheme://host[:port][/path*]`.
+    http: Vec<String>,
+    /// Secret name → hosts that webhook nodes may send it to, or sign for.
+    secrets: BTreeMap<String, Vec<String>>,
+    /// `email`, `sms`, `slack` or `webhook` → the URL that alerts of monitor nodes are posted to.
+    alert_gateways: BTreeMap<String, String>,
+}
+
 /// Everything a command needs to know, resolved.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) home: PathBuf,
     /// The settings file, whether or not it exists.
     pub(crate) file: PathBuf,
+    /// `ice.lock`, beside the settings file; whether or not it exists.
+    pub(crate) lock: PathBuf,
+    /// Run what the lock lists and nothing else.
+    pub(crate) no_dynamic: bool,
+    /// What is wanted, from `[plugins]`.
+    pub(crate) wants: Vec<Needs>,
+    /// Signed archives that this process offers besides what is installed, from `ICEOS_EXTRA_PLUGINS`.
+    pub(crate) extra_plugins: Vec<PathBuf>,
     pub(crate) store_url: Option<String>,
     pub(crate) llm: LlmSection,
     /// Provider name → key, from the environment.
@@ -108,6 +146,10 @@ pub(crate) struct Config {
     pub(crate) extra_roots: Option<PathBuf>,
     pub(crate) limits: LimitSections,
     pub(crate) budget: Budget,
+    /// What webhook and monitor nodes may reach, and which secrets they may name.
+    pub(crate) node_egress: Grant,
+    /// Channel → URL that alerts of monitor nodes are posted to.
+    pub(crate) alert_gateways: BTreeMap<String, String>,
     pub(crate) grants: BTreeMap<String, Grant>,
     pub(crate) identity: Identity,
 }
@@ -143,6 +185,13 @@ impl Config {
             user: variable("ICE_DEFAULT_USER_ID", &mut problems).unwrap_or_else(|| "local".into()),
             session: None,
         };
+        let wants = read_wants(&file.plugins, &path, &mut problems);
+        let extra_plugins = std::env::var_os("ICEOS_EXTRA_PLUGINS")
+            .map(|paths| std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect())
+            .unwrap_or_default();
+        let EngineSection { http, secrets, alert_gateways } = file.engine;
+        let node_egress = Grant { http, secrets, ..Grant::default() };
+        problems.extend(check_engine(&node_egress, &alert_gateways, &path));
         let store_url = variable("ICEOS_DB_URL", &mut problems).or(file.store.url);
         if !problems.is_empty() {
             return Err(problems);
@@ -155,12 +204,61 @@ impl Config {
             extra_roots: file.egress.extra_roots,
             limits,
             budget: Budget { micro_usd: usd.map(micro_usd), tokens: file.budget.tokens, ms: None },
+            node_egress,
+            alert_gateways,
             grants: file.grants,
             identity,
+            lock: path.with_file_name("ice.lock"),
+            no_dynamic: args.no_dynamic,
+            wants,
+            extra_plugins,
             file: path,
             home,
         })
     }
+}
+
+impl Config {
+    /// The same with the grants that are in the settings file now, because this process has changed it.
+    pub(crate) fn reread(&self) -> Result<Self, Problem> {
+        Ok(Self { grants: read_file(&self.file, false)?.grants, ..self.clone() })
+    }
+}
+
+/// `[plugins]`: names and requirements, each with its own problem.
+fn read_wants(plugins: &BTreeMap<String, String>, path: &Path, problems: &mut Vec<Problem>) -> Vec<Needs> {
+    let mut wants = Vec::new();
+    for (name, req) in plugins {
+        match Needs::parse(&format!("{name}@{req}")) {
+            Ok(needs) => wants.push(needs),
+            Err(problem) => {
+                problems.push(problem.file(path.display().to_string()).pointer(format!("/plugins/{name}")));
+            }
+        }
+    }
+    wants
+}
+
+/// `[engine]`: rules in their grammar, channels that monitors have, gateways that may be reached.
+fn check_engine(egress: &Grant, gateways: &BTreeMap<String, String>, path: &Path) -> Vec<Problem> {
+    let mut problems = egress.check();
+    for (channel, url) in gateways {
+        let refuse = |message: String| Problem::new(Code::C004, message).pointer(format!("/alert_gateways/{channel}"));
+        if !ALERT_CHANNELS.contains(&channel.as_str()) {
+            let message = format!("`{channel}` is not a channel that has a gateway");
+            problems.push(refuse(message).help(format!("there are {}", ALERT_CHANNELS.join(", "))));
+        } else if !egress.allows_http("POST", url) {
+            // The URL stays unsaid: that of a chat's webhook is as good as a password.
+            let message = format!("`http` does not let nodes reach the gateway of `{channel}`");
+            problems.push(refuse(message).help("add `POST scheme://host/path` of the gateway to `http` of `[engine]`"));
+        }
+    }
+    let place = |mut problem: Problem| {
+        let inner = problem.at.as_ref().and_then(|at| at.pointer.clone()).unwrap_or_default();
+        problem.code = Code::C004;
+        problem.file(path.display().to_string()).pointer(format!("/engine{inner}"))
+    };
+    problems.into_iter().map(place).collect()
 }
 
 /// US dollars → millionths, rounded to the nearest.

@@ -2,9 +2,14 @@
 //!
 //! Finds what there is to build, lets cargo build the crates, makes components of the rest, and puts what changed under
 //! `target/components/`. Says nothing itself: progress goes to the caller. Which compiler is used belongs to
-//! [`toolchain`], running it to [`cargo`], skipping what did not change to [`stamp`].
+//! [`toolchain`], running it to [`cargo`], scripts with their interpreter to [`interpreted`], the list of crates each
+//! component carries to [`dependencies`], skipping what did not change to [`stamp`].
 
 mod cargo;
+mod dependencies;
+mod interpreted;
+mod javascript;
+mod python;
 mod stamp;
 mod toolchain;
 
@@ -28,6 +33,10 @@ const COMPONENTS: &str = "target/components";
 pub(crate) enum Source {
     /// A Rust crate (`Cargo.toml`).
     Crate,
+    /// Python (`guest.py`), with its interpreter.
+    Python,
+    /// JavaScript (`guest.js`), with its engine.
+    JavaScript,
     /// WebAssembly text (`guest.wat`): a core module for the world of its kind, or a whole component.
     Text,
     /// Blueprint documents (`bundle.yaml`).
@@ -35,8 +44,13 @@ pub(crate) enum Source {
 }
 
 /// The file that tells what a folder is; the first that exists decides, so a bundle may also be a crate.
-const SOURCES: &[(&str, Source)] =
-    &[("Cargo.toml", Source::Crate), ("guest.wat", Source::Text), ("bundle.yaml", Source::Documents)];
+const SOURCES: &[(&str, Source)] = &[
+    ("Cargo.toml", Source::Crate),
+    ("guest.py", Source::Python),
+    ("guest.js", Source::JavaScript),
+    ("guest.wat", Source::Text),
+    ("bundle.yaml", Source::Documents),
+];
 
 /// One folder that becomes one component.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +85,8 @@ pub(crate) enum Progress {
     Compiler(String),
     /// A line that cargo printed.
     Cargo(String),
+    /// Something that takes long begins; in words.
+    Begins(String),
     /// A component is in its place.
     Placed(Built),
     /// Nothing changed since the last time, so nothing was done.
@@ -132,6 +148,8 @@ pub(crate) fn build(
     for guest in others {
         let bytes = match guest.source {
             Source::Text => text_guest(guest).map_err(one),
+            Source::Python => interpreted(guest, plugins, "componentize-py", python::tool, report).map_err(one),
+            Source::JavaScript => interpreted(guest, plugins, "componentize-js", javascript::tool, report).map_err(one),
             Source::Documents | Source::Crate => encode_bundle(&guest.folder),
         };
         placing.place(guest, bytes, report);
@@ -139,10 +157,10 @@ pub(crate) fn build(
     if let Some(toolchain) = &toolchain {
         report(Progress::Compiler(toolchain.to_string()));
         let whole = crates.len() == everything.iter().filter(|guest| guest.source == Source::Crate).count();
-        match cargo::build(toolchain, plugins, &crates, whole, &mut |line| report(Progress::Cargo(line))) {
-            Ok(files) => files.into_iter().for_each(|(guest, file)| {
-                let bytes = std::fs::read(&file).map_err(|error| one(cannot("read", &file, &error)));
-                placing.place(guest, bytes, report);
+        let built = cargo::build(toolchain, plugins, &crates, whole, &mut |line| report(Progress::Cargo(line)));
+        match built.and_then(|files| Ok((files, dependencies::Lists::read(toolchain, plugins)?))) {
+            Ok((files, lists)) => files.into_iter().for_each(|(guest, file)| {
+                placing.place(guest, crate_guest(guest, &file, &lists).map_err(one), report);
             }),
             Err(problem) => placing.problems.push(problem),
         }
@@ -241,6 +259,13 @@ fn select<'a>(guests: &'a [Guest], names: &[String]) -> Result<Vec<&'a Guest>, V
     Ok(guests.iter().filter(|guest| names.is_empty() || names.iter().any(|name| is(guest, name))).collect())
 }
 
+/// The component that cargo made of a crate, with the list of what it was built from.
+fn crate_guest(guest: &Guest, file: &Path, lists: &dependencies::Lists) -> Result<Vec<u8>, Problem> {
+    let bytes = std::fs::read(file).map_err(|error| cannot("read", file, &error))?;
+    ice_runtime::with_dependency_list(&bytes, &lists.of(guest)?)
+        .map_err(|problem| problem.file(file.display().to_string()))
+}
+
 /// Makes a component out of `guest.wat`.
 fn text_guest(guest: &Guest) -> Result<Vec<u8>, Problem> {
     let file = guest.folder.join("guest.wat");
@@ -253,6 +278,18 @@ fn text_guest(guest: &Guest) -> Result<Vec<u8>, Problem> {
     }
     ice_runtime::contract::componentize(&module, guest.world)
         .map_err(|problem| problem.file(file.display().to_string()))
+}
+
+/// Makes a component out of a script, with the tool that `find` finds.
+fn interpreted(
+    guest: &Guest,
+    plugins: &Path,
+    name: &str,
+    find: fn(&Path) -> Option<interpreted::Tool>,
+    report: &mut dyn FnMut(Progress),
+) -> Result<Vec<u8>, Problem> {
+    let tool = find(plugins).ok_or_else(|| interpreted::missing(name, &guest.label()))?;
+    interpreted::build(guest, plugins, &tool, &mut |words| report(Progress::Begins(words)))
 }
 
 /// Removes components whose guest is gone, so that nobody ships them.

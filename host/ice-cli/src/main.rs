@@ -5,12 +5,14 @@
 mod bundle_source;
 mod commands;
 mod config;
+mod deprecation;
 mod documents;
 mod files;
 mod guests;
 mod http_bin;
 mod interrupt;
 mod output;
+mod project;
 mod view;
 mod wire;
 
@@ -36,7 +38,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   ice bundle run chatkit --file handbook.md --query \"How many days of leave do I have?\" --session s1
   ice run-blueprint report.yaml --input city=Oslo --json
-  ice plugins list
+  ice list
   ice doctor";
 
 /// The version, and the versions of the contract and the engine, for bug reports.

@@ -1,18 +1,29 @@
 //! Follows an execution while it runs and prints what came of it.
 
+pub(crate) mod waiting;
+
 use std::collections::BTreeMap;
 
+use ice_core::budget::Usage;
 use ice_core::event::{Event, Fact, FinalStatus};
 use ice_core::execution::Ending;
+use ice_core::id::ExecutionId;
 use ice_core::problem::{Code, Exit, Problem};
-use ice_engine::{Handle, Live};
+use ice_engine::{Handle, Live, Rest, Stopping, WaitFilter};
 use serde_json::{Value, json};
 
 use crate::interrupt;
 use crate::output::Output;
 use crate::wire::Host;
 
-/// Shows progress until the execution ends, prints its outputs, and says how to exit.
+/// Waits that are shown of one execution.
+const WAITS_MAX: usize = 1_000;
+
+/// Why an execution was stopped.
+const INTERRUPTED: &str = "interrupted by the user";
+
+/// Shows progress until the execution ends or only waits, prints its outputs or what it waits for, and says how to
+/// exit.
 pub(crate) async fn follow(handle: Handle, host: &Host, output: &Output) -> Result<Exit, Vec<Problem>> {
     let id = handle.id.clone();
     output.note(&format!("execution {id}"));
@@ -20,24 +31,65 @@ pub(crate) async fn follow(handle: Handle, host: &Host, output: &Output) -> Resu
     let bar = output.spinner("starting");
     let mut running = BTreeMap::new();
     let mut asked_to_stop = false;
-    let ending = loop {
+    let mut spent = Usage::default();
+    let rest = loop {
         tokio::select! {
             next = live.next() => match next.map_err(|problem| vec![problem])? {
-                Some(Live::Event(event)) => show(&event, &mut running, &bar, output),
+                Some(Live::Event(event)) => {
+                    if let Fact::ExecutionParked { usage, .. } = &event.fact {
+                        spent = *usage;
+                    }
+                    show(&event, &mut running, &bar, output);
+                }
                 Some(Live::Delta { .. }) => {}
-                None => break handle.finish().await,
+                None => break handle.rest().await,
             },
             () = interrupt::interrupted(), if !asked_to_stop => {
                 asked_to_stop = true;
                 interrupt::leave_on_second();
                 output.note("stopping; press Ctrl-C again to leave at once");
-                handle.cancel("interrupted by the user");
+                handle.cancel(INTERRUPTED);
             }
         }
     };
+    let rest = match rest {
+        // It was just being given back when it was asked to stop.
+        Rest::Waiting if asked_to_stop => match host.engine.stop(&id, INTERRUPTED).await.map_err(|one| vec![one])? {
+            Stopping::Here(handle) => handle.rest().await,
+            Stopping::HasEnded | Stopping::Elsewhere => Rest::Waiting,
+        },
+        rest => rest,
+    };
     bar.finish_and_clear();
     host.runtime.take_refused().iter().for_each(|problem| output.warn(problem));
-    Ok(print(&id.0, &ending, asked_to_stop, output))
+    match rest {
+        Rest::Ended(ending) => Ok(print(&id.0, &ending, asked_to_stop, output)),
+        Rest::Waiting => print_waits(&id, &spent, host, output).await,
+    }
+}
+
+/// Prints what an execution waits for.
+async fn print_waits(id: &ExecutionId, usage: &Usage, host: &Host, output: &Output) -> Result<Exit, Vec<Problem>> {
+    let filter = WaitFilter { execution: Some(id.clone()), limit: WAITS_MAX, ..WaitFilter::default() };
+    let waits = host.engine.waits(&filter).await.map_err(|problem| vec![problem])?;
+    output.either(
+        || {
+            json!({
+                "execution_id": id, "status": "waiting", "outputs": null, "usage": usage, "problem": null,
+                "waits": waits,
+            })
+        },
+        || {
+            let head = format!("execution {id} waits for {}", counted(waits.len()));
+            let each = waits.iter().flat_map(|wait| waiting::lines(&wait.id, &wait.open, &wait.name));
+            std::iter::once(head).chain(each).collect()
+        },
+    );
+    Ok(Exit::Done)
+}
+
+fn counted(answers: usize) -> String {
+    if answers == 1 { "an answer".into() } else { format!("{answers} answers") }
 }
 
 /// One line a finished, failed, retried or skipped node; a terminal also sees which nodes are running.
@@ -60,10 +112,21 @@ fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::Pro
             running.remove(path);
             Some(format!("  FAILED {path}: [{}] {}", problem.code, problem.message))
         }
-        Fact::NodeRetried { problem, delay_ms } => {
+        Fact::NodeRetried { problem, delay_ms, .. } => {
             running.remove(path);
             Some(format!("  again {path} in {delay_ms} ms: {}", problem.message))
         }
+        Fact::WaitOpened { .. } => {
+            running.remove(path);
+            Some(format!("  asks {path}"))
+        }
+        Fact::WaitResolved { resolution, .. } if resolution.timed_out => {
+            Some(format!("  nobody answered {path} in time"))
+        }
+        Fact::WaitResolved { resolution, .. } => {
+            Some(format!("  {} answered {path}", waiting::printable(&resolution.responder)))
+        }
+        Fact::WaitEscalated { to, .. } => Some(format!("  asks {path}: now {}", waiting::printable(to))),
         Fact::Logged { level, message } if level == "warn" || level == "error" => {
             Some(format!("  {level} {path}: {message}"))
         }

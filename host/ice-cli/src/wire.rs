@@ -1,5 +1,8 @@
 //! The one composition root: decides who stands behind every port.
 
+mod network;
+mod supply;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +15,8 @@ use ice_capabilities::{SystemClock, SystemResolver};
 use ice_core::catalog::{BundleEntry, Catalog};
 use ice_core::grant::{Grant, LimitSettings};
 use ice_core::id::{Digest, Identity};
+use ice_core::lock::Lock;
+use ice_core::manifest::UnixSeconds;
 use ice_core::ports::{Artifacts, Clock, Components, Documents, Events, Failure, Http, Llm, Memory, MemoryRows};
 use ice_core::problem::{Code, Problem};
 use ice_engine::plan::Plan;
@@ -25,6 +30,10 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::files;
 use crate::output::Output;
+use crate::project;
+
+pub(crate) use network::{Indexes, Network, credentials, refuse_dynamic};
+pub(crate) use supply::{ARCHIVE_ENDING, archive, host_version, inspect, take_revocations, unlisted_before};
 
 /// How often a busy model provider is asked again before the node or agent sees the failure.
 const LLM_RETRIES: u32 = 2;
@@ -53,6 +62,18 @@ impl Layout<'_> {
     pub(crate) fn database(&self) -> PathBuf {
         self.0.join("ice.db")
     }
+    /// How registries are reached.
+    pub(crate) fn registries(&self) -> PathBuf {
+        self.trust().join("registries.toml")
+    }
+    /// What seals the marks between pages of a search. Beside the indexes, whose folders begin with no dot.
+    pub(crate) fn cursor_key(&self) -> PathBuf {
+        self.0.join("index/.cursor.key")
+    }
+    /// What a run called although no lock lists it.
+    pub(crate) fn unlisted(&self) -> PathBuf {
+        self.0.join("unlisted.json")
+    }
     /// Secrets of the operator, for `{{secret:NAME}}`.
     pub(crate) fn secrets(&self) -> PathBuf {
         self.0.join("secrets.toml")
@@ -66,6 +87,12 @@ pub(crate) fn make_home(config: &Config) -> Result<(), Problem> {
             .file(config.home.display().to_string())
             .help("set `ICE_HOME` to a folder that you may write to")
     })
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> UnixSeconds {
+    let elapsed = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    elapsed.map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// The database alone, for commands that only look.
@@ -90,24 +117,33 @@ impl Storage {
     }
 }
 
-/// Plugins, trust and the catalog they make, without anything that runs.
+/// Plugins, trust, lock and the catalog they make, without anything that runs.
 pub(crate) struct Installed {
     pub(crate) plugins: Arc<Plugins>,
     pub(crate) trust: Trust,
+    pub(crate) lock: Lock,
     pub(crate) catalog: Catalog,
     /// Plugins that were left out, each with why.
     pub(crate) problems: Vec<Problem>,
+    /// Plugins that can be called although the lock does not list them.
+    pub(crate) unlisted: Vec<Problem>,
 }
 
 impl Installed {
-    /// Verifies the signature of every installed plugin.
-    pub(crate) fn open(config: &Config) -> Result<Self, Problem> {
-        make_home(config)?;
+    /// Verifies the signature of every installed plugin, and of those in `ICEOS_EXTRA_PLUGINS`. Under `--no-dynamic`
+    /// everything has to be as the lock says.
+    pub(crate) fn open(config: &Config) -> Result<Self, Vec<Problem>> {
+        let one = |problem: Problem| vec![problem];
+        make_home(config).map_err(one)?;
         let layout = Layout(&config.home);
-        let trust = Trust::open(&layout.trust())?;
-        let plugins = Arc::new(Plugins::open(&layout.plugins())?);
-        let (catalog, problems) = ice_registry::catalog::catalog(&plugins, &trust, &config.grants);
-        Ok(Self { plugins, trust, catalog, problems })
+        let plugins = Arc::new(Plugins::open(&layout.plugins()).map_err(one)?);
+        let lock = project::lock(config).map_err(one)?;
+        let extra = supply::read_extra(config, &plugins).map_err(one)?;
+        let trust = Trust::open(&layout.trust()).map_err(one)?.at(now());
+        supply::load_extra(&extra, config, &plugins, &trust, &lock)?;
+        let selected = supply::select(config, &plugins, &trust, &lock)?;
+        let (catalog, problems, unlisted) = (selected.catalog, selected.left_out, selected.unlisted);
+        Ok(Self { plugins, trust, lock, catalog, problems, unlisted })
     }
 }
 
@@ -137,8 +173,9 @@ impl Host {
         own_addresses: &[String],
     ) -> Result<Self, Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
-        let installed = Installed::open(config).map_err(one)?;
+        let installed = Installed::open(config)?;
         installed.problems.iter().for_each(|problem| output.warn(problem));
+        warn_of_unlisted(&installed, config, output);
         let storage = Storage::open(config).await.map_err(one)?;
         let egress = Arc::new(egress(config, own_addresses)?);
         let models = Arc::new(Models::new(llm_options(config)?, Arc::clone(&egress))?);
@@ -170,7 +207,8 @@ impl Host {
             documents: Arc::clone(&storage.store) as Arc<dyn Documents>,
             clock: storage.clock,
         };
-        let engine = Engine::new(ports, EngineOptions::default());
+        let (egress, alert_gateways) = (config.node_egress.clone(), config.alert_gateways.clone());
+        let engine = Engine::new(ports, EngineOptions { egress, alert_gateways, ..EngineOptions::default() });
         let (identity, budget) = (config.identity.clone(), config.budget);
         Ok(Self { engine, runtime, models, catalog, identity, budget, left_out: installed.problems })
     }
@@ -186,6 +224,15 @@ impl Host {
         problems.extend(self.left_out.iter().cloned());
         problems
     }
+}
+
+/// Says once which plugins the lock does not list, and remembers it for `ice plugins lint`.
+fn warn_of_unlisted(installed: &Installed, config: &Config, output: &Output) {
+    if let Some(problem) = supply::unlisted_together(&installed.unlisted) {
+        output.warn(&problem);
+    }
+    // A home that cannot be written to must not stop what only reads.
+    let _ = supply::remember_unlisted(config, &installed.unlisted);
 }
 
 /// Lets plugins that were granted `http` at all post to addresses this very process listens on.
@@ -270,21 +317,23 @@ fn apply(mut limits: ice_runtime::Limits, settings: &LimitSettings) -> ice_runti
     limits
 }
 
-/// Asks a component that nobody signed yet what it is, in the sandbox and without any grant.
-pub(crate) async fn describe(bytes: &[u8]) -> Result<Description, Problem> {
-    let runtime = workbench(bytes).await?;
+/// Asks a component that nobody signed yet what it is, in the sandbox and without any grant. Its compiled code is kept
+/// in the folder `compiled`, when one is given.
+pub(crate) async fn describe(bytes: &[u8], compiled: Option<&Path>) -> Result<Description, Problem> {
+    let runtime = workbench(bytes, compiled).await?;
     runtime.describe(bytes).await.map_err(|failure| failure.problem)
 }
 
 /// Returns one blueprint of a bundle that nobody signed yet.
 pub(crate) async fn bundled_blueprint(bytes: &[u8], name: &str) -> Result<Value, Problem> {
-    let runtime = workbench(bytes).await?;
+    let runtime = workbench(bytes, None).await?;
     let entry = BundleEntry {
         name: format!("bundle.{name}"),
         description: String::new(),
         plugin: "the bundle".to_owned(),
         artifact: Digest::of(bytes),
         entrypoint: true,
+        deprecated: None,
     };
     let blueprints = [(entry.name.clone(), Arc::new(entry))].into();
     runtime.set_catalog(Arc::new(Catalog { blueprints, ..Catalog::default() }));
@@ -292,7 +341,7 @@ pub(crate) async fn bundled_blueprint(bytes: &[u8], name: &str) -> Result<Value,
 }
 
 /// A runtime whose outside is empty: one component, an empty memory that is not kept, no way out.
-async fn workbench(bytes: &[u8]) -> Result<Runtime, Problem> {
+async fn workbench(bytes: &[u8], compiled: Option<&Path>) -> Result<Runtime, Problem> {
     let first = |problems: Vec<Problem>| problems.into_iter().next().expect("a failure has a problem");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rows = Arc::new(ice_store::open("sqlite::memory:", Arc::clone(&clock)).await?);
@@ -302,7 +351,7 @@ async fn workbench(bytes: &[u8]) -> Result<Runtime, Problem> {
     let memory = SearchMemory::new(rows, Arc::clone(&clock), MemoryOptions::default());
     let artifacts = Arc::new(OneComponent(bytes.to_vec()));
     let ports = RuntimePorts { artifacts, llm, memory: Arc::new(memory), http: egress, clock };
-    Runtime::new(RuntimeOptions::default(), ports)
+    Runtime::new(RuntimeOptions { cache_dir: compiled.map(Path::to_owned), ..RuntimeOptions::default() }, ports)
 }
 
 /// The component on the workbench.

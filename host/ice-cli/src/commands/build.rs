@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     let parsed = match args.source.extension() {
-        Some(extension) if extension == "wasm" => from_component(&args.source, args.entry.as_deref()).await?,
+        Some(extension) if extension == "wasm" => from_component(&args.source, args.entry.as_deref(), config).await?,
         _ => parse_file(&args.source)?,
     };
     let host = Host::open(config, output).await?;
@@ -66,11 +66,12 @@ pub(crate) fn parse_file(path: &Path) -> Result<Parsed, Vec<Problem>> {
     blueprint::parse(&text, &path.display().to_string())
 }
 
-async fn from_component(path: &Path, entry: Option<&str>) -> Result<Parsed, Vec<Problem>> {
+async fn from_component(path: &Path, entry: Option<&str>, config: &Config) -> Result<Parsed, Vec<Problem>> {
     let place = path.display().to_string();
     let one = |problem: Problem| vec![problem.file(place.clone())];
+    wire::refuse_dynamic(config).map_err(one)?;
     let bytes = files::read(path).map_err(one)?;
-    let Description::Bundle(entries) = wire::describe(&bytes).await.map_err(one)? else {
+    let Description::Bundle(entries) = wire::describe(&bytes, None).await.map_err(one)? else {
         return Err(one(
             Problem::new(Code::C001, "the component is not a bundle").help("build bundles with `ice bundle build`")
         ));

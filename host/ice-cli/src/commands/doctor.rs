@@ -10,7 +10,7 @@ use super::Outcome;
 use crate::config::Config;
 use crate::guests;
 use crate::output::Output;
-use crate::wire::{Host, Installed, Layout, Storage, make_home};
+use crate::wire::{Host, Indexes, Installed, Layout, Storage, make_home, now};
 
 /// Check that everything ice needs is there, and say what to do where it is not
 ///
@@ -34,7 +34,9 @@ struct Finding {
 const DISK_FREE_MIN: u64 = 1 << 30;
 
 pub(crate) async fn run(_: Args, config: &Config, output: &Output) -> Outcome {
-    let mut findings = vec![home(config), settings(config), store(config).await, trust(config), plugins(config)];
+    let mut findings = vec![home(config), settings(config), store(config).await];
+    findings.extend(trust(config));
+    findings.extend([plugins(config), lock(config), registries(config)]);
     findings.extend(host(config, output).await);
     findings.extend([disk(&config.home), toolchain(), versions()]);
     let well = findings.iter().all(|finding| finding.ok || !finding.needed);
@@ -97,24 +99,77 @@ async fn store(config: &Config) -> Finding {
     }
 }
 
-fn trust(config: &Config) -> Finding {
-    match ice_registry::Trust::open(&Layout(&config.home).trust()) {
-        Ok(trust) if trust.trusted_keys().is_empty() => Finding {
+/// Whether anybody is trusted, and everything that will stop to be.
+fn trust(config: &Config) -> Vec<Finding> {
+    let trust = match ice_registry::Trust::open(&Layout(&config.home).trust()) {
+        Ok(trust) => trust,
+        Err(problem) => return vec![bad("trust", &problem)],
+    };
+    if trust.scopes().is_empty() {
+        return vec![Finding {
             name: "trust",
             ok: false,
             needed: true,
             found: "nobody is trusted, so no plugin can run".into(),
-            fix: Some("`ice keys trust KEY.pem --scope 'iceos/*'`; `ice keys generate` makes a key of your own".into()),
-        },
-        Ok(trust) => good("trust", format!("{} keys, {} scopes", trust.trusted_keys().len(), trust.scopes().len())),
-        Err(problem) => bad("trust", &problem),
+            fix: Some("`ice trust add KEY.pem --scope 'iceos/*'`; `ice keys generate` makes a key of your own".into()),
+        }];
     }
+    let root = trust.root().map(|root| format!(", root {}", root.version())).unwrap_or_default();
+    let found = format!("{} keys, {} scopes{root}", trust.trusted_keys().len(), trust.scopes().len());
+    let warnings = trust.warnings(now());
+    let soon = warnings.iter().map(|problem| Finding { needed: false, ..bad("trust", problem) });
+    std::iter::once(good("trust", found)).chain(soon).collect()
+}
+
+/// Whether the lock lists what is here, and the other way round.
+fn lock(config: &Config) -> Finding {
+    let place = config.lock.display();
+    let installed = match Installed::open(config) {
+        Ok(installed) => installed,
+        // Told with the plugins.
+        Err(_) => {
+            return Finding { needed: false, ..good("lock", format!("{place} is not compared: see the plugins")) };
+        }
+    };
+    match installed.unlisted.first() {
+        Some(problem) => Finding { needed: false, ..bad("lock", problem) },
+        None if !config.lock.exists() => good("lock", format!("{place} is not there yet")),
+        None => good("lock", format!("{place} lists {} plugins", installed.lock.packages().len())),
+    }
+}
+
+/// Which registries there are, and how old their indexes are. Opens no connection.
+fn registries(config: &Config) -> Finding {
+    let known = || {
+        let trust = ice_registry::Trust::open(&Layout(&config.home).trust())?;
+        Ok((Indexes::open(config, &trust)?, Indexes::prefixes(config, &trust)?))
+    };
+    let (indexes, prefixes) = match known() {
+        Ok(known) => known,
+        Err(problem) => return Finding { needed: false, ..bad("registries", &problem) },
+    };
+    if let Some(problem) = indexes.warnings.first() {
+        return Finding { needed: false, ..bad("registries", problem) };
+    }
+    if let Some(problem) = indexes.all.values().find_map(ice_registry::index::Index::stale) {
+        return Finding { needed: false, ..bad("registries", &problem) };
+    }
+    let words = |prefix: &String| match indexes.all.get(prefix) {
+        Some(index) => format!("{prefix} (index {}, {} hours old)", index.header().version, index.age() / 3600),
+        None => prefix.clone(),
+    };
+    let found: Vec<String> = prefixes.iter().map(words).collect();
+    let none = "none is named; plugins come from this machine and from files";
+    Finding { needed: false, ..good("registries", if found.is_empty() { none.to_owned() } else { found.join(", ") }) }
 }
 
 fn plugins(config: &Config) -> Finding {
     let installed = match Installed::open(config) {
         Ok(installed) => installed,
-        Err(problem) => return bad("plugins", &problem),
+        Err(problems) => {
+            let first = problems.into_iter().next();
+            return first.map_or_else(|| good("plugins", "nothing"), |problem| bad("plugins", &problem));
+        }
     };
     if let Some(problem) = installed.problems.first() {
         return bad("plugins", problem);

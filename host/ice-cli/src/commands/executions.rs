@@ -2,16 +2,17 @@
 
 use clap::Subcommand;
 use ice_core::event::Event;
-use ice_core::execution::{Execution, NodeState, replay};
-use ice_core::id::ExecutionId;
+use ice_core::execution::{Execution, NodeState, Status, replay};
+use ice_core::id::{ExecutionId, NodePath};
 use ice_core::ports::Events;
 use ice_core::problem::{Exit, Problem};
+use ice_engine::Stopping;
 use serde_json::json;
 
 use super::Outcome;
 use crate::config::Config;
 use crate::output::Output;
-use crate::view;
+use crate::view::{self, waiting};
 use crate::wire::{Host, Storage};
 
 #[derive(Subcommand)]
@@ -37,7 +38,7 @@ pub(crate) enum ExecutionsCommand {
         /// The execution
         id: String,
     },
-    /// Ask a running execution to stop
+    /// Ask an execution to stop; one that waits for an answer ends in this process
     Cancel {
         /// The execution
         id: String,
@@ -79,8 +80,9 @@ async fn list(limit: u32, config: &Config, output: &Output) -> Outcome {
             let mut lines = vec![format!("{:<36}  {:<21}  {:>6}  name", "id", "status", "events")];
             lines.extend(rows.iter().map(|row| {
                 let status = match (row.status.as_str(), row.held) {
-                    ("running", false) => "left (can be resumed)",
-                    (status, _) => status,
+                    ("running", false) => "left (can be resumed)".to_owned(),
+                    ("waiting", _) if row.waits > 0 => format!("waiting ({} open)", row.waits),
+                    (status, _) => status.to_owned(),
                 };
                 format!("{:<36}  {status:<21}  {:>6}  {}", row.id, row.events, row.name)
             }));
@@ -113,8 +115,10 @@ async fn show(id: &ExecutionId, config: &Config, output: &Output) -> Outcome {
 
 fn describe(execution: &Execution) -> Vec<String> {
     let mut lines = vec![format!("{} {}", execution.name, execution.status.as_str())];
+    let asks = |path: &NodePath| execution.waits.values().any(|open| open.path == *path);
     for (path, node) in &execution.nodes {
         let (state, problem) = match &node.state {
+            NodeState::Running if asks(path) => ("waiting", None),
             NodeState::Running => ("running", None),
             NodeState::Retrying { problem, .. } => ("retrying", Some(problem)),
             NodeState::Finished { cached: true, .. } => ("cached", None),
@@ -125,6 +129,9 @@ fn describe(execution: &Execution) -> Vec<String> {
         lines.push(format!("  {state:<10} {path}"));
         lines.extend(problem.map(|problem| format!("             [{}] {}", problem.code, problem.message)));
     }
+    for (wait, open) in &execution.waits {
+        lines.extend(waiting::lines(wait, open, &execution.name));
+    }
     if execution.usage.total_tokens() > 0 {
         #[expect(clippy::cast_precision_loss, reason = "an amount for a reader")]
         let usd = execution.usage.cost_micro_usd as f64 / 1e6;
@@ -134,15 +141,24 @@ fn describe(execution: &Execution) -> Vec<String> {
 }
 
 async fn cancel(id: &ExecutionId, config: &Config, output: &Output) -> Outcome {
-    let storage = Storage::open(config).await.map_err(one)?;
-    let running = storage
-        .store
-        .request_cancel(id, "cancelled from the command line")
-        .await
-        .map_err(|failure| one(failure.problem))?;
-    output.either(
-        || json!({ "running": running }),
-        || vec![if running { "asked to stop".to_owned() } else { "it has already ended".to_owned() }],
-    );
+    const REASON: &str = "cancelled from the command line";
+    let events = read(id, config).await?;
+    let (running, words) = if replay(&events).is_some_and(|execution| execution.status == Status::Waiting) {
+        // Nobody runs it, so nobody would see a request.
+        let host = Host::open(config, output).await?;
+        match host.engine.stop(id, REASON).await.map_err(one)? {
+            Stopping::Here(handle) => {
+                handle.rest().await;
+                (true, "cancelled")
+            }
+            Stopping::Elsewhere => (true, "asked to stop"),
+            Stopping::HasEnded => (false, "it has already ended"),
+        }
+    } else {
+        let storage = Storage::open(config).await.map_err(one)?;
+        let asked = storage.store.request_cancel(id, REASON).await.map_err(|failure| one(failure.problem))?;
+        (asked, if asked { "asked to stop" } else { "it has already ended" })
+    };
+    output.either(|| json!({ "running": running }), || vec![words.to_owned()]);
     Ok(Exit::Done)
 }

@@ -28,7 +28,7 @@ impl InputArgs {
             }
         };
         for text in &self.input {
-            match parse(text) {
+            match parse("--input", text, |_| false) {
                 Ok((key, value)) => {
                     inputs.insert(key, value);
                 }
@@ -50,14 +50,16 @@ fn read_object(path: &std::path::Path) -> Result<Map<String, Value>, Problem> {
     })
 }
 
-fn parse(text: &str) -> Result<(String, Value), Problem> {
+/// Reads `KEY=VALUE` of `flag`; the value stays text where `is_text` says so of the key.
+pub(super) fn parse(flag: &str, text: &str, is_text: impl Fn(&str) -> bool) -> Result<(String, Value), Problem> {
     let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-        Problem::new(Code::C001, format!("`--input {text}` has no `=`")).help("write `--input name=value`")
+        Problem::new(Code::C001, format!("`{flag} {text}` has no `=`")).help(format!("write `{flag} name=value`"))
     })?;
     let value = match value.strip_prefix('@') {
         Some(path) => Value::String(std::fs::read_to_string(path).map_err(|error| {
-            Problem::new(Code::C002, format!("the file of input `{key}` cannot be read: {error}")).file(path)
+            Problem::new(Code::C002, format!("the file of `{flag} {key}` cannot be read: {error}")).file(path)
         })?),
+        None if is_text(key) => Value::String(value.to_owned()),
         None => serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned())),
     };
     Ok((key.to_owned(), value))
@@ -79,7 +81,8 @@ mod tests {
             ("empty=", json!("")),
             ("equation=a=b", json!("a=b")),
         ] {
-            assert_eq!(parse(text).unwrap().1, value, "{text}");
+            assert_eq!(parse("--input", text, |_| false).unwrap().1, value, "{text}");
+            assert!(parse("--input", text, |_| true).unwrap().1.is_string(), "{text}");
         }
     }
 

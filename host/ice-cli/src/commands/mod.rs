@@ -1,5 +1,6 @@
 //! The table of commands. Each file is `Args` (its doc comments are the help) and `run()`.
 
+mod audit;
 mod build;
 mod bundle;
 mod completions;
@@ -7,10 +8,20 @@ mod docs;
 mod doctor;
 mod executions;
 mod http_bin;
+mod index;
 mod inputs;
+mod install;
 mod keys;
+mod list;
+mod metering;
 mod plugins;
+mod publish;
+mod registry;
 mod run_blueprint;
+mod search;
+mod trust;
+mod verify;
+mod waits;
 
 use clap::Subcommand;
 use ice_core::problem::{Exit, Problem};
@@ -27,16 +38,46 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
     Build(build::Args),
+    Install(install::InstallArgs),
+    Update(install::UpdateArgs),
+    Remove(install::RemoveArgs),
+    List(list::Args),
+    Info(search::InfoArgs),
+    Outdated(search::OutdatedArgs),
+    Verify(verify::Args),
+    Audit(audit::Args),
+    Search(search::SearchArgs),
     RunBlueprint(run_blueprint::Args),
     /// Look at executions, resume and cancel them
     #[command(subcommand)]
     Executions(executions::ExecutionsCommand),
-    /// Build, sign, verify and permit plugins
+    /// What executions ask of people, and answering it
+    #[command(subcommand)]
+    Waits(waits::WaitsCommand),
+    /// What was used, for bills: calls, tokens, money, processor time
+    #[command(subcommand)]
+    Metering(metering::MeteringCommand),
+    /// Build, sign and permit plugins
     #[command(subcommand)]
     Plugins(plugins::PluginsCommand),
-    /// Make and trust signing keys
+    Publish(publish::Args),
+    /// Signatures beside artifacts that somebody else pushed
+    #[command(subcommand)]
+    Attest(publish::AttestCommand),
+    /// Fetch the indexes of registries, and keep one
+    #[command(subcommand)]
+    Index(index::IndexCommand),
+    /// Make signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Say whom to believe: keys, roots, revocations
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
+    /// Say how registries are reached
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
+    Login(registry::LoginArgs),
+    Logout(registry::LogoutArgs),
     Doctor(doctor::Args),
     HttpBin(http_bin::Args),
     Completions(completions::Args),
@@ -49,10 +90,28 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
     match command {
         Command::Bundle(command) => bundle::run(command, config, output).await,
         Command::Build(args) => build::run(args, config, output).await,
+        Command::Install(args) => install::run(args, config, output).await,
+        Command::Update(args) => install::update(args, config, output).await,
+        Command::Remove(args) => install::remove(args, config, output),
+        Command::List(args) => list::run(args, config, output),
+        Command::Info(args) => search::info(&args, config, output),
+        Command::Outdated(args) => search::outdated(args, config, output).await,
+        Command::Verify(args) => verify::run(args, config, output),
+        Command::Audit(args) => audit::run(args, config, output),
+        Command::Search(args) => search::run(args, config, output).await,
         Command::RunBlueprint(args) => run_blueprint::run(args, config, output).await,
         Command::Executions(command) => executions::run(command, config, output).await,
+        Command::Waits(command) => waits::run(command, config, output).await,
+        Command::Metering(command) => metering::run(command, config, output).await,
         Command::Plugins(command) => plugins::run(command, config, output).await,
+        Command::Publish(args) => publish::run(args, config, output).await,
+        Command::Attest(command) => publish::run_attest(command, config, output).await,
+        Command::Index(command) => index::run(command, config, output).await,
         Command::Keys(command) => keys::run(command, config, output),
+        Command::Trust(command) => trust::run(command, config, output),
+        Command::Registry(command) => registry::run(command, config, output),
+        Command::Login(args) => registry::login(args, config, output).await,
+        Command::Logout(args) => registry::logout(&args, config, output).await,
         Command::Doctor(args) => doctor::run(args, config, output).await,
         Command::HttpBin(args) => http_bin::run(args, output).await,
         Command::Completions(args) => completions::run(args, output),

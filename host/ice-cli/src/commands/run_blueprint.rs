@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Outcome;
 use super::inputs::InputArgs;
 use crate::config::Config;
+use crate::deprecation;
 use crate::output::Output;
 use crate::view;
 use crate::wire::Host;
@@ -39,6 +40,7 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     let inputs = args.inputs.read()?;
     let host = Host::open(config, output).await?;
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
+    deprecation::used(&host.catalog, None, &plan).iter().for_each(|problem| output.warn(problem));
     let start = host.start(plan, Value::Object(inputs), args.session);
     let handle = host.engine.start(start).await?;
     view::follow(handle, &host, output).await

@@ -12,10 +12,13 @@ use ice_core::id::Digest;
 use ice_core::problem::Problem;
 use serde::{Deserialize, Serialize};
 
-use super::{Built, COMPONENTS, Guest, Toolchain, cannot, write_if_changed};
+use super::{Built, COMPONENTS, Guest, Toolchain, cannot, javascript, python, write_if_changed};
 
 /// Folders beside the plugin workspace that guests are built from.
 const SHARED: &[&str] = &["../wit", "../sdk/rust", "../sdk/macros"];
+
+/// Folders that compilers and interpreters leave beside the source.
+const LEFT_OUT: &[&str] = &["target", "__pycache__", "node_modules"];
 
 #[derive(Serialize, Deserialize)]
 struct Stamp {
@@ -50,6 +53,9 @@ pub(super) fn fingerprint(plugins: &Path, toolchain: Option<&Toolchain>) -> Resu
         // Texts and bundles are encoded by this program; another build of it may encode them otherwise.
         text += &format!("\n{} {:?}", program.len(), program.modified().ok());
     }
+    for tool in [python::tool(plugins), javascript::tool(plugins)].into_iter().flatten() {
+        text += &format!("\n{}", tool.name);
+    }
     let mut files = BTreeSet::new();
     let mut seen = BTreeSet::new();
     for folder in std::iter::once(plugins.to_owned()).chain(SHARED.iter().map(|folder| plugins.join(folder))) {
@@ -62,9 +68,9 @@ pub(super) fn fingerprint(plugins: &Path, toolchain: Option<&Toolchain>) -> Resu
     Ok(Digest::of(text.as_bytes()))
 }
 
-/// Collects files; leaves out what cargo and version control keep, and what starts with a dot. Follows links, and goes
+/// Collects files; leaves out what compilers and version control keep, and what starts with a dot. Follows links, and goes
 /// into no folder twice, so that a link to a folder above ends.
-fn walk(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut BTreeSet<PathBuf>) -> Result<(), Problem> {
+pub(super) fn walk(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut BTreeSet<PathBuf>) -> Result<(), Problem> {
     let fail = |error: &std::io::Error| cannot("read", folder, error);
     let real = match std::fs::canonicalize(folder) {
         Ok(real) => real,
@@ -79,7 +85,7 @@ fn walk(folder: &Path, seen: &mut BTreeSet<PathBuf>, files: &mut BTreeSet<PathBu
         let (name, path) = (entry.file_name(), entry.path());
         // A link that leads nowhere is nothing that could be built from.
         let Ok(kind) = std::fs::metadata(&path) else { continue };
-        if name.as_encoded_bytes().starts_with(b".") || (kind.is_dir() && name == "target") {
+        if name.as_encoded_bytes().starts_with(b".") || (kind.is_dir() && LEFT_OUT.iter().any(|left| name == *left)) {
             continue;
         }
         if kind.is_dir() {

@@ -135,3 +135,86 @@ fn a_folder_that_is_no_workspace_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(guests(folder.path()).unwrap_err().code, Code::C002);
 }
+
+/// A tool for Python that writes another component each time, as the real one does, and counts how often it was asked.
+const PYTHON_TOOL: &str = r#"#!/bin/sh
+for last; do :; done
+here=$(dirname "$0")
+echo run >> "$here/runs"
+here=$(cd "$here" && pwd) && cd "$(dirname "$last")"
+ls source wit wit/deps > "$here/seen"
+if grep -q broken source/guest.py; then echo 'SyntaxError: it is broken' >&2; exit 1; fi
+wc -l < "$here/runs" > component.wasm
+"#;
+
+impl Workspace {
+    /// With a guest in Python and a tool that builds it.
+    fn with_python() -> Self {
+        let workspace = Self::new();
+        workspace.write("kits/snake/guest.py", "pass");
+        workspace.write("kits/snake/world.wit", "package ice:guest;");
+        workspace
+    }
+
+    fn install(&self, version: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let packages = "../target/venv/lib/python3/site-packages";
+        let _ = std::fs::remove_dir_all(self.plugins().join(packages));
+        self.write(&format!("{packages}/componentize_py-{version}.dist-info/METADATA"), "");
+        let program = self.plugins().join("../target/venv/bin/componentize-py");
+        self.write("../target/venv/bin/componentize-py", PYTHON_TOOL);
+        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn runs(&self) -> usize {
+        std::fs::read_to_string(self.plugins().join("../target/venv/bin/runs")).unwrap_or_default().lines().count()
+    }
+}
+
+#[test]
+fn a_script_without_its_tool_names_the_way_to_it() {
+    let workspace = Workspace::with_python();
+    let problems = workspace.build(&[]).unwrap_err();
+    assert_eq!((problems.len(), problems[0].code), (1, Code::C005));
+    assert!(problems[0].help.as_ref().unwrap().contains("make setup"), "{}", problems[0]);
+    assert!(workspace.component("hostile/trap").exists(), "the others are built");
+}
+
+#[test]
+fn a_script_is_built_again_only_when_it_or_its_tool_changed() {
+    let workspace = Workspace::with_python();
+    workspace.install("1.0.0");
+    workspace.build(&["snake"]).unwrap();
+    let seen = std::fs::read_to_string(workspace.plugins().join("../target/venv/bin/seen")).unwrap();
+    for file in ["guest.py", "world.wit", "plugin.wit", "ice-types@0.1.0.wit"] {
+        assert!(seen.contains(file), "{seen}");
+    }
+    // Another plugin changed, and the component of this one was lost: its bytes must not become others.
+    workspace.write("bundles/chat/bundle.yaml", "name: other");
+    std::fs::remove_file(workspace.component("kits/snake")).unwrap();
+    workspace.build(&[]).unwrap();
+    assert_eq!(
+        (workspace.runs(), std::fs::read_to_string(workspace.component("kits/snake")).unwrap().trim()),
+        (1, "1")
+    );
+    // What an interpreter leaves beside its source is no source.
+    workspace.write("kits/snake/__pycache__/guest.pyc", "");
+    workspace.build(&[]).unwrap();
+    assert_eq!(workspace.runs(), 1);
+    workspace.write("kits/snake/guest.py", "pass  # changed");
+    workspace.build(&[]).unwrap();
+    assert_eq!(workspace.runs(), 2);
+    workspace.install("1.0.1");
+    workspace.build(&[]).unwrap();
+    assert_eq!(workspace.runs(), 3);
+}
+
+#[test]
+fn what_the_tool_says_is_quoted() {
+    let workspace = Workspace::with_python();
+    workspace.install("1.0.0");
+    workspace.write("kits/snake/guest.py", "broken");
+    let problems = workspace.build(&["snake"]).unwrap_err();
+    assert!(problems[0].message.contains("SyntaxError: it is broken"), "{}", problems[0]);
+    assert_eq!(workspace.build(&["snake"]).unwrap_err().len(), 1, "nothing is remembered as done");
+}

@@ -45,12 +45,27 @@ impl fmt::Display for Toolchain {
 }
 
 impl Toolchain {
-    /// A cargo command that builds for the target, ready for further arguments.
-    pub(super) fn cargo(&self) -> Command {
-        let mut command = match self {
+    /// A cargo command that tells what is built for the target, from the lock. It may fetch what only tests need, which a
+    /// build leaves out.
+    pub(super) fn metadata(&self) -> Command {
+        let mut command = self.program();
+        command.args(["metadata", "--format-version=1", "--locked", "--filter-platform", TARGET]);
+        if let Self::Debian { .. } = self {
+            command.env("RUSTC", DEBIAN_RUSTC);
+        }
+        command
+    }
+
+    fn program(&self) -> Command {
+        match self {
             Self::Plain { .. } => Command::new("cargo"),
             Self::Debian { .. } => Command::new(DEBIAN_CARGO),
-        };
+        }
+    }
+
+    /// A cargo command that builds for the target, ready for further arguments.
+    pub(super) fn cargo(&self) -> Command {
+        let mut command = self.program();
         command.args(["build", "--release", "--target", TARGET]);
         // Flags and wrappers of an outer build are meant for the host.
         for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS"] {

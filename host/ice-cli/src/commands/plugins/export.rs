@@ -1,10 +1,9 @@
 //! `ice plugins export`: a manifest from what the component says and what its author wrote.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use ice_core::id::Digest;
-use ice_core::manifest::{ExportedPart, Manifest, NodeType, PluginSettings, from_parts, print_date};
+use ice_core::manifest::{ExportedPart, Manifest, NodeType, PluginSettings, UnixSeconds, from_parts, print_date};
 use ice_core::problem::{Code, Exit, Problem};
 use ice_runtime::inspect::inspect;
 use ice_runtime::{CallableDescription, Description};
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use crate::bundle_source;
 use crate::commands::Outcome;
+use crate::config::Config;
 use crate::files;
 use crate::output::Output;
 use crate::wire;
@@ -34,20 +34,27 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
 }
 
-pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
+pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome {
+    wire::refuse_dynamic(config).map_err(|problem| vec![problem])?;
     match &args.out {
         Some(target) => {
-            export(&args.component, &args.source, target).await?;
+            export(&args.component, &args.source, target, None).await?;
             output.note(&format!("wrote {}", target.display()));
         }
-        None => output.value(&document(&manifest(&args.component, &args.source).await?)),
+        None => output.value(&document(&manifest(&args.component, &args.source, None).await?)),
     }
     Ok(Exit::Done)
 }
 
-/// Writes the manifest to `target`, unless the one that is there says the same. Returns whether it was written.
-pub(super) async fn export(component: &Path, source: &Path, target: &Path) -> Result<bool, Vec<Problem>> {
-    let mut manifest = manifest(component, source).await?;
+/// Writes the manifest to `target`, unless the one that is there says the same. Returns whether it was written. The
+/// component is asked what it is; its compiled code is kept in `compiled`, when given.
+pub(super) async fn export(
+    component: &Path,
+    source: &Path,
+    target: &Path,
+    compiled: Option<&Path>,
+) -> Result<bool, Vec<Problem>> {
+    let mut manifest = manifest(component, source, compiled).await?;
     if let Some(before) = std::fs::read(target).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) {
         // The time of making is no difference: signing the same thing twice must give the same statement.
         if let Some(created) = before["created"].as_str() {
@@ -68,14 +75,26 @@ fn document(manifest: &Manifest) -> Value {
     serde_json::from_slice(&manifest.canonical_bytes()).expect("canonical bytes are JSON")
 }
 
-async fn manifest(component: &Path, source: &Path) -> Result<Manifest, Vec<Problem>> {
+async fn manifest(component: &Path, source: &Path, compiled: Option<&Path>) -> Result<Manifest, Vec<Problem>> {
+    let bytes = files::read(component).map_err(|problem| vec![problem])?;
+    manifest_of(&bytes, source, component, wire::now(), compiled).await
+}
+
+/// The manifest of a component: what its author wrote in `source`, and what the component says of itself. `place` is
+/// where it is, for problems; `created` counts where the author names no time; compiled code is kept in `compiled`.
+pub(crate) async fn manifest_of(
+    bytes: &[u8],
+    source: &Path,
+    place: &Path,
+    created: UnixSeconds,
+    compiled: Option<&Path>,
+) -> Result<Manifest, Vec<Problem>> {
     let one = |problem: Problem| vec![problem];
-    let place = component.display().to_string();
+    let place = place.display().to_string();
     let settings = settings(source)?;
-    let bytes = files::read(component).map_err(one)?;
-    let inspection = inspect(&bytes).map_err(|problem| one(problem.file(place.clone())))?;
-    let description = wire::describe(&bytes).await.map_err(|problem| one(problem.file(place)))?;
-    let (artifact, size) = (Digest::of(&bytes), bytes.len() as u64);
+    let inspection = inspect(bytes).map_err(|problem| one(problem.file(place.clone())))?;
+    let description = wire::describe(bytes, compiled).await.map_err(|problem| one(problem.file(place)))?;
+    let (artifact, size) = (Digest::of(bytes), bytes.len() as u64);
     let part = |node_type: NodeType, callable: CallableDescription| ExportedPart {
         node_type,
         name: callable.name,
@@ -107,8 +126,7 @@ async fn manifest(component: &Path, source: &Path) -> Result<Manifest, Vec<Probl
             })
             .collect(),
     };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    from_parts(&settings, &parts, Vec::new(), &print_date(now))
+    from_parts(&settings, &parts, Vec::new(), &print_date(created))
 }
 
 /// What the author wrote: `plugin.toml`, else `bundle.yaml`.

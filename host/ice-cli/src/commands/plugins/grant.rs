@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use ice_core::grant::{Grant, widens};
-use ice_core::manifest::qualified;
+use ice_core::lock::{Lock, LockedPackage, permitted_words};
+use ice_core::manifest::{Manifest, qualified};
 use ice_core::problem::{Code, Exit, Problem};
+use ice_registry::catalog::permitted;
 use serde_json::json;
 
 use crate::commands::Outcome;
 use crate::config::Config;
-use crate::files;
 use crate::output::Output;
-use crate::wire::{Installed, make_home};
+use crate::project;
+use crate::wire::{Installed, make_home, refuse_dynamic};
 
 /// Show what plugins ask for and what they may do
 #[derive(clap::Args)]
@@ -49,16 +51,14 @@ fn requests(installed: &Installed) -> Result<BTreeMap<String, Grant>, Problem> {
     let mut requests = BTreeMap::new();
     for entry in installed.plugins.list()? {
         let Ok(verified) = installed.plugins.verified(&entry, &installed.trust) else { continue };
-        // All components of one plugin carry the bounds of its `plugin.toml`.
-        let asked = verified.value().requested().into_iter().map(|(_, grant)| grant.clone()).next().unwrap_or_default();
-        requests.insert(entry.name, asked);
+        requests.insert(entry.name, verified.value().asks());
     }
     Ok(requests)
 }
 
 pub(crate) fn show(args: ShowArgs, config: &Config, output: &Output) -> Outcome {
     let one = |problem: Problem| vec![problem];
-    let installed = Installed::open(config).map_err(one)?;
+    let installed = Installed::open(config)?;
     let wanted: Vec<String> = args.names.iter().map(|name| qualified(name)).collect();
     let mut requests = requests(&installed).map_err(one)?;
     requests.retain(|name, _| wanted.is_empty() || wanted.contains(name));
@@ -72,7 +72,7 @@ pub(crate) fn show(args: ShowArgs, config: &Config, output: &Output) -> Outcome 
                 requests
                     .iter()
                     .map(|(name, asked)| {
-                        let granted = config.grants.get(name).unwrap_or(&nothing).intersect(asked);
+                        let granted = permitted(name, &installed.trust, &config.grants).intersect(asked);
                         json!({ "name": name, "asks": asked, "may": granted })
                     })
                     .collect::<Vec<_>>()
@@ -81,7 +81,7 @@ pub(crate) fn show(args: ShowArgs, config: &Config, output: &Output) -> Outcome 
         || {
             let mut lines = Vec::new();
             for (name, asked) in &requests {
-                let granted = config.grants.get(name).unwrap_or(&nothing).intersect(asked);
+                let granted = permitted(name, &installed.trust, &config.grants).intersect(asked);
                 lines.push(name.clone());
                 lines.extend(widens(&nothing, &granted).into_iter().map(|line| format!("  may        {line}")));
                 lines.extend(widens(&granted, asked).into_iter().map(|line| format!("  asks also  {line}")));
@@ -94,8 +94,10 @@ pub(crate) fn show(args: ShowArgs, config: &Config, output: &Output) -> Outcome 
 
 pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     let one = |problem: Problem| vec![problem];
+    refuse_dynamic(config).map_err(one)?;
     make_home(config).map_err(one)?;
-    let requests = requests(&Installed::open(config).map_err(one)?).map_err(one)?;
+    let _changing = project::begin(config, output).map_err(one)?;
+    let requests = requests(&Installed::open(config)?).map_err(one)?;
     let names: Vec<String> = match &args.name {
         Some(name) => vec![qualified(name)],
         None => requests.keys().cloned().collect(),
@@ -119,7 +121,10 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     if !problems.is_empty() {
         return Err(problems);
     }
-    write(config, &changes).map_err(one)?;
+    let grants = changes.iter().map(|(name, _, after)| (name.clone(), after.clone())).collect();
+    project::write_grants(config, &grants).map_err(one)?;
+    let installed = Installed::open(config)?;
+    project::write_lock(config, &regranted(&installed, &grants)).map_err(one)?;
     for (name, before, after) in &changes {
         let wider = widens(before, after);
         if !wider.is_empty() {
@@ -135,28 +140,24 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn unknown_plugin(name: &str) -> Problem {
-    Problem::new(Code::R001, format!("no plugin `{name}` is installed and verified"))
-        .help("`ice plugins list` shows those that are")
+/// The lock says what may be done, too.
+fn regranted(installed: &Installed, grants: &BTreeMap<String, Grant>) -> Lock {
+    let mut lock = installed.lock.clone();
+    for package in installed.lock.packages() {
+        let Some(operator) = grants.get(&package.name) else { continue };
+        let granted = locked_manifest(installed, package).map(|manifest| permitted_words(operator, &manifest));
+        lock.insert(LockedPackage { granted: granted.unwrap_or_default(), ..package.clone() });
+    }
+    lock
 }
 
-/// Writes the grants into the settings file, leaving everything else in it as it is.
-fn write(config: &Config, changes: &[(String, Grant, Grant)]) -> Result<(), Problem> {
-    let place = config.file.display().to_string();
-    let text = if config.file.exists() { files::read_text(&config.file)? } else { String::new() };
-    let refuse = |error: &dyn std::fmt::Display| {
-        Problem::new(Code::C004, format!("the settings cannot be changed: {error}")).file(place.clone())
-    };
-    let mut document: toml_edit::DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| refuse(&error))?;
-    let grants = document.entry("grants").or_insert_with(|| {
-        let mut table = toml_edit::Table::new();
-        table.set_implicit(true);
-        toml_edit::Item::Table(table)
-    });
-    let grants = grants.as_table_like_mut().ok_or_else(|| refuse(&"`grants` is not a table"))?;
-    for (name, _, after) in changes {
-        let table = toml_edit::ser::to_document(after).map_err(|error| refuse(&error))?;
-        grants.insert(name, toml_edit::Item::Table(table.as_table().clone()));
-    }
-    files::replace(&config.file, document.to_string().as_bytes())
+fn locked_manifest(installed: &Installed, package: &LockedPackage) -> Option<Manifest> {
+    let entries = installed.plugins.list().unwrap_or_default();
+    let entry = entries.iter().find(|entry| entry.name == package.name && entry.version == package.version)?;
+    installed.plugins.verified(entry, &installed.trust).ok().map(|verified| verified.value().clone())
+}
+
+fn unknown_plugin(name: &str) -> Problem {
+    Problem::new(Code::R001, format!("no plugin `{name}` is installed and verified"))
+        .help("`ice list` shows those that are")
 }

@@ -7,10 +7,15 @@ use ice_core::problem::{Exit, Problem};
 use serde_json::json;
 
 use crate::commands::Outcome;
+use crate::config::Config;
 use crate::files;
 use crate::output::Output;
+use crate::wire::unlisted_before;
 
 /// Say what an author should mend before signing
+///
+/// Also fails when the last run of this home called plugins that no lock lists: what is signed next to them was tested
+/// with something that nobody else has.
 ///
 /// Example: ice plugins lint manifests/kits/csv.json
 #[derive(clap::Args)]
@@ -20,8 +25,8 @@ pub(crate) struct Args {
     manifests: Vec<PathBuf>,
 }
 
-pub(crate) fn run(args: Args, output: &Output) -> Outcome {
-    let mut problems = Vec::new();
+pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
+    let mut problems = unlisted_before(config);
     for path in &args.manifests {
         let found = match read(path) {
             Ok(manifest) => lint(&manifest, []),

@@ -1,15 +1,16 @@
 //! `ice plugins`: one file a verb.
 
+mod add;
 mod build;
 mod export;
 mod grant;
 mod lint;
-mod list;
 mod precompile;
 mod sign;
-mod verify;
 
 use clap::Subcommand;
+
+pub(crate) use export::manifest_of;
 
 use super::Outcome;
 use crate::config::Config;
@@ -21,9 +22,7 @@ pub(crate) enum PluginsCommand {
     Export(export::Args),
     Lint(lint::Args),
     Sign(sign::Args),
-    Verify(verify::Args),
-    /// List installed plugins
-    List,
+    Add(add::Args),
     Grants(grant::ShowArgs),
     Grant(grant::Args),
     Precompile(precompile::Args),
@@ -31,12 +30,11 @@ pub(crate) enum PluginsCommand {
 
 pub(crate) async fn run(command: PluginsCommand, config: &Config, output: &Output) -> Outcome {
     match command {
-        PluginsCommand::Build(args) => build::run(args, output).await,
-        PluginsCommand::Export(args) => export::run(args, output).await,
-        PluginsCommand::Lint(args) => lint::run(args, output),
+        PluginsCommand::Build(args) => build::run(args, config, output).await,
+        PluginsCommand::Export(args) => export::run(args, config, output).await,
+        PluginsCommand::Lint(args) => lint::run(args, config, output),
         PluginsCommand::Sign(args) => sign::run(args, config, output),
-        PluginsCommand::Verify(args) => verify::run(args, config, output),
-        PluginsCommand::List => list::run(config, output),
+        PluginsCommand::Add(args) => add::run(args, config, output),
         PluginsCommand::Grants(args) => grant::show(args, config, output),
         PluginsCommand::Grant(args) => grant::run(args, config, output),
         PluginsCommand::Precompile(args) => precompile::run(args, config, output).await,

@@ -2,25 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use ice_core::id::Digest;
-use ice_core::manifest::{Manifest, UnixSeconds};
+use ice_core::lock::{Lock, LockedPackage, permitted_words};
+use ice_core::manifest::Manifest;
 use ice_core::problem::{Code, Exit, Problem};
-use ice_registry::{AddOptions, Added, Envelope, OnExisting, PrivateKey};
+use ice_registry::catalog::permitted;
+use ice_registry::install::locked_entry;
+use ice_registry::{AddOptions, Added, Envelope, OnExisting, PrivateKey, Trust, Verified};
 use serde_json::json;
 
 use super::lint;
 use crate::commands::{Outcome, keys};
 use crate::config::Config;
+use crate::deprecation;
 use crate::files;
 use crate::output::Output;
-use crate::wire::Installed;
+use crate::project;
+use crate::wire::{Installed, make_home, now, refuse_dynamic};
 
 /// Sign a manifest and put the plugin into the local store
 ///
 /// The plugin is verified as anybody would verify it before it enters the store, so the key has to be trusted for
-/// its name: `ice keys trust`.
+/// its name: `ice trust add`.
 ///
 /// Example: ice plugins sign manifests/kits/csv.json --key dev
 #[derive(clap::Args)]
@@ -47,19 +51,22 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     let one = |problem: Problem| vec![problem];
-    let installed = Installed::open(config).map_err(one)?;
+    refuse_dynamic(config).map_err(one)?;
+    make_home(config).map_err(one)?;
+    let _changing = project::begin(config, output).map_err(one)?;
+    let installed = Installed::open(config)?;
     let (label, path) = keys::private(&args.key, config);
     let key = PrivateKey::read(&path).map_err(one)?;
     let manifests = if args.all { all_manifests()? } else { args.manifests.clone() };
     let components = components(&args.components).map_err(one)?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let options = AddOptions {
         wanted: None,
         on_existing: if args.replace { OnExisting::Replace } else { OnExisting::Refuse },
-        now: UnixSeconds::try_from(now).unwrap_or_default(),
+        now: now(),
     };
     let mut problems = Vec::new();
     let mut signed = Vec::new();
+    let mut verdicts = Vec::new();
     for path in &manifests {
         let result =
             sign(path, &key, &label, &components, args.out.as_deref()).and_then(|(manifest, envelope, blobs)| {
@@ -74,11 +81,14 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
                     Added::Replaced => "replaced",
                 };
                 output.note(&format!("  {:<28} {} {what}", manifest.name, manifest.version));
+                deprecation::offered(&manifest).iter().for_each(|problem| output.warn(problem));
+                verdicts.push(verified.clone());
                 signed.push(json!({ "name": manifest.name, "version": manifest.version, "statement": verified.statement(), "result": what }));
             }
-            Err(more) => problems.extend(more.into_iter().map(|problem| at(problem, path))),
+            Err(more) => problems.extend(more.into_iter().map(|problem| place(problem, path))),
         }
     }
+    project::write_lock(config, &listed(&installed, &verdicts, config)).map_err(one)?;
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -88,12 +98,36 @@ pub(crate) fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn at(problem: Problem, path: &Path) -> Problem {
+/// The file a problem is about, unless it names one.
+pub(super) fn place(problem: Problem, path: &Path) -> Problem {
     if problem.at.as_ref().is_some_and(|place| place.file.is_some()) {
         problem
     } else {
         problem.file(path.display().to_string())
     }
+}
+
+/// What is signed here is listed here: it has no source but this machine.
+pub(super) fn listed(installed: &Installed, signed: &[Verified<Manifest>], config: &Config) -> Lock {
+    let mut lock = installed.lock.clone();
+    for verified in signed {
+        lock.replace(entry(verified, &installed.trust, config));
+    }
+    // Their dependencies may be among them, whatever their order.
+    for verified in signed {
+        let manifest = verified.value();
+        let Some(package) = lock.find(&manifest.name).cloned() else { continue };
+        let needed = manifest.dependencies.iter().filter_map(|needs| lock.find(&needs.name));
+        let dependencies = needed.map(|found| format!("{} {}", found.name, found.version)).collect();
+        lock.replace(LockedPackage { dependencies, ..package });
+    }
+    lock
+}
+
+fn entry(verified: &Verified<Manifest>, trust: &Trust, config: &Config) -> LockedPackage {
+    let manifest = verified.value();
+    let operator = permitted(&manifest.name, trust, &config.grants);
+    locked_entry(verified, permitted_words(&operator, manifest), Vec::new())
 }
 
 type Signed = (Manifest, Envelope, Vec<Vec<u8>>);
@@ -107,14 +141,7 @@ fn sign(
 ) -> Result<Signed, Vec<Problem>> {
     let one = |problem: Problem| vec![problem];
     let manifest = lint::read(path)?;
-    let mut blobs = Vec::new();
-    for (artifact, _) in manifest.artifacts() {
-        let file = components.get(&artifact).ok_or_else(|| {
-            one(Problem::new(Code::T001, format!("no component at hand has the digest {artifact}"))
-                .help("build it (`ice plugins build`), or say where it is (`--component PATH`)"))
-        })?;
-        blobs.push(files::read(file).map_err(one)?);
-    }
+    let blobs = blobs(&manifest, components)?;
     let envelope = Envelope::sign(&manifest, key, label)?;
     if let Some(folder) = out {
         let name = manifest.name.replace('/', "-");
@@ -122,6 +149,21 @@ fn sign(
             .map_err(one)?;
     }
     Ok((manifest, envelope, blobs))
+}
+
+/// The bytes of every component and file that a manifest names.
+pub(super) fn blobs(manifest: &Manifest, components: &BTreeMap<Digest, PathBuf>) -> Result<Vec<Vec<u8>>, Vec<Problem>> {
+    let one = |problem: Problem| vec![problem];
+    let mut blobs = Vec::new();
+    let artifacts = manifest.artifacts().into_iter().map(|(artifact, _)| artifact);
+    for artifact in artifacts.chain(manifest.files.iter().map(|file| file.artifact)) {
+        let file = components.get(&artifact).ok_or_else(|| {
+            one(Problem::new(Code::T001, format!("no component at hand has the digest {artifact}"))
+                .help("build it (`ice plugins build`), or say where it is (`--component PATH`)"))
+        })?;
+        blobs.push(files::read(file).map_err(one)?);
+    }
+    Ok(blobs)
 }
 
 /// Every manifest below `manifests/{kits,agents,bundles}`.
@@ -145,7 +187,7 @@ fn all_manifests() -> Result<Vec<PathBuf>, Vec<Problem>> {
 }
 
 /// Components by the digest of their bytes.
-fn components(paths: &[PathBuf]) -> Result<BTreeMap<Digest, PathBuf>, Problem> {
+pub(super) fn components(paths: &[PathBuf]) -> Result<BTreeMap<Digest, PathBuf>, Problem> {
     let default = [PathBuf::from("plugins/target/components")];
     let mut pending = if paths.is_empty() { default.to_vec() } else { paths.to_vec() };
     let mut found = BTreeMap::new();
