@@ -39,6 +39,12 @@ const TABLES: &[Table] = &[
         columns: &["median ms", "slowest ms", "peak MiB"],
         cell: plain,
     },
+    Table {
+        name: "supply",
+        title: "Signed plugins: verified, installed, loaded, found; each row says its unit",
+        columns: &["median", "best", "worst"],
+        cell: plain,
+    },
 ];
 
 /// Milliseconds in all, and microseconds for each of the nodes that the column says.

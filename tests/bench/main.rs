@@ -1,12 +1,14 @@
 //! Measures this house in one run beside the floor and the peers, and prints Markdown. Run by `make bench`.
 //!
 //! Reading order: this file; `figures.rs` collects and renders; `graphs.rs` measures the engine, `calls.rs` calls of
-//! a component, `starts.rs` whole processes; `ports.rs` is the outside they need. What is measured by other programs
-//! (bare wasmtime, the store, peers) comes as files from `tests/bench/run`. Judges nothing and fails on no number.
+//! a component, `loads.rs` the way to the first one, `starts.rs` whole processes; `ports.rs` is the outside they need.
+//! What is measured by other programs (bare wasmtime, the store, the supply chain, peers) comes as files from
+//! `tests/bench/run`. Judges nothing and fails on no number.
 
 mod calls;
 mod figures;
 mod graphs;
+mod loads;
 mod ports;
 mod starts;
 
@@ -24,11 +26,12 @@ fn main() -> Result<(), Error> {
     tokio.block_on(async {
         graphs::measure(&mut figures, &folder).await;
         calls::measure(&mut figures).await;
+        loads::measure(&mut figures).await;
     });
     // Guests' threads must not run beside the processes that are timed next.
     drop(tokio);
     starts::measure(&mut figures, &folder)?;
-    for name in ["floor.tsv", "peers.tsv"] {
+    for name in ["floor.tsv", "supply.tsv", "peers.tsv"] {
         figures.read(&text(&folder, name)?);
     }
     let mut out = std::io::stdout().lock();

@@ -1,7 +1,7 @@
 //! The outside that the measured parts need: as little as possible, so that it does not count.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use ice_core::catalog::{CallKind, Callable, Catalog, Effects};
 use ice_core::event::{CapabilityUse, Event};
 use ice_core::execution::Ending;
 use ice_core::grant::Grant;
-use ice_core::id::{Digest, ExecutionId, Identity};
+use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
 use ice_core::ports::{Artifacts, Call, Components, Documents, Events, ExecutionRow, Failure, Lease, Outcome, Scope};
 use ice_core::problem::{Code, Problem};
 use ice_engine::Ports;
@@ -36,6 +36,8 @@ fn tool(name: &str, artifact: Digest) -> Arc<Catalog> {
         plugin: "bench/kit".into(),
         version: "1.0.0".into(),
         artifact,
+        statement: None,
+        deprecated: None,
         effects: Effects::None,
         granted: Arc::new(Grant::default()),
     };
@@ -110,6 +112,14 @@ impl Events for InMemory {
 
     async fn cancel_requested(&self, _: &ExecutionId) -> Result<Option<String>, Failure> {
         Ok(None)
+    }
+
+    async fn waiting(&self, _: Option<&Identity>, _: u32) -> Result<Vec<ExecutionId>, Failure> {
+        refused()
+    }
+
+    async fn due(&self, _: UnixMs, _: u32) -> Result<Vec<ExecutionId>, Failure> {
+        refused()
     }
 }
 
@@ -218,18 +228,31 @@ impl Artifacts for OneComponent {
 /// The tool of [`aggregator`].
 pub(crate) const AGGREGATOR_TOOL: &str = "aggregator_concat";
 
-/// A runtime with the first-party kit `aggregator`, compiled and ready. Panics when `make plugins` did not build it.
-pub(crate) async fn aggregator() -> Arc<Runtime> {
+/// Bytes of the first-party kit `aggregator`. Panics when `make plugins` did not build it.
+pub(crate) fn aggregator_bytes() -> Vec<u8> {
     let file = "plugins/target/components/kits/aggregator.wasm";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
-    let bytes =
-        std::fs::read(path).unwrap_or_else(|error| panic!("cannot read `{file}` ({error}): run `make plugins`"));
+    std::fs::read(path).unwrap_or_else(|error| panic!("cannot read `{file}` ({error}): run `make plugins`"))
+}
+
+/// A runtime that has these bytes for [`AGGREGATOR_TOOL`], and has not looked at them. Compiled code is kept in
+/// `cache_dir`, where one is given.
+pub(crate) async fn runtime_of(bytes: Vec<u8>, cache_dir: Option<PathBuf>) -> Runtime {
     let digest = Digest::of(&bytes);
     let Outside { clock, egress, models, memory } = Outside::new().await;
     let artifacts = Arc::new(OneComponent(bytes));
     let ports = RuntimePorts { artifacts, llm: models, memory, http: egress, clock };
-    let runtime = Runtime::new(RuntimeOptions::default(), ports).expect("the sandbox starts on this machine");
+    let options = RuntimeOptions { cache_dir, ..RuntimeOptions::default() };
+    let runtime = Runtime::new(options, ports).expect("the sandbox starts on this machine");
     runtime.set_catalog(tool(AGGREGATOR_TOOL, digest));
+    runtime
+}
+
+/// A runtime with that kit, compiled and ready.
+pub(crate) async fn aggregator() -> Arc<Runtime> {
+    let bytes = aggregator_bytes();
+    let digest = Digest::of(&bytes);
+    let runtime = runtime_of(bytes, None).await;
     runtime.precompile(&digest).await.unwrap_or_else(|failure| panic!("{}", failure.problem));
     Arc::new(runtime)
 }

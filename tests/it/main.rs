@@ -2,14 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "what sets a test up may fail it")]
 
+mod audit;
 mod bundles;
 mod chatkit;
 mod cli;
+mod code;
 mod home;
 mod isolation;
+mod market;
+mod metering;
+mod offline;
 mod openai;
 mod plugins;
+mod registries;
 mod resume;
 mod servers;
+mod strict;
 mod tamper;
 mod tidy;
+mod trusting;
+mod waits;

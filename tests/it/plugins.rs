@@ -50,9 +50,9 @@ fn lint_finds_nothing_to_mend_in_first_party_manifests() {
 #[test]
 fn listed_plugins_verify_and_say_what_they_ask_for_and_may_do() {
     let home = Home::new();
-    let listed = home.run(&["plugins", "list", "--json"]).exits(0).json();
+    let listed = home.run(&["list", "--json"]).exits(0).json();
     assert!(listed.as_array().unwrap().iter().all(|row| row["signed_by"][0].is_string()), "{listed}");
-    let verified = home.run(&["plugins", "verify", "--json"]).exits(0).json();
+    let verified = home.run(&["verify", "--json"]).exits(0).json();
     assert_eq!(verified.as_array().unwrap().len(), listed.as_array().unwrap().len());
 
     home.run(&["plugins", "grant", "iceos/memory", "memory.write=", "memory.read=", "memory.read=kb"]).exits(0);

@@ -76,7 +76,7 @@ fn a_changed_manifest_or_signature_is_refused() {
             let other = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
             std::fs::write(&path, format!("{}{other}{}", &text[..at], &text[at + 1..])).unwrap();
         }
-        let verified = home.run(&["plugins", "verify", "--json"]).exits(3);
+        let verified = home.run(&["verify", "--json"]).exits(3);
         assert!(verified.out.contains("ICE-T"), "{member} {}", verified.out);
         assert!(!verified.out.contains("\"ok\":true"), "{member} {}", verified.out);
         let ran = run(&home);
@@ -106,5 +106,5 @@ fn an_unknown_key_is_refused_with_the_command_that_trusts_it() {
     let manifest = "manifests/kits/aggregator.json";
     home.run(&["keys", "generate", "stranger"]).exits(0);
     let ran = home.run(&["plugins", "sign", manifest, "--key", "stranger"]).exits(3);
-    assert!(ran.err.contains("ICE-T") && ran.err.contains("ice keys trust"), "{}", ran.err);
+    assert!(ran.err.contains("ICE-T") && ran.err.contains("ice trust add"), "{}", ran.err);
 }

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ice-store", &["ice-core"]),
     ("ice-runtime", &["ice-core"]),
     ("ice-registry", &["ice-core"]),
+    ("ice-fuzz", &["ice-core", "ice-registry"]),
     ("ice-api", &["ice-core", "ice-client", "ice-engine"]),
     ("ice-mcp", &["ice-core", "ice-client", "ice-engine"]),
     (
@@ -53,14 +54,17 @@ const KEPT: &[(&str, &str)] = &[
     ("rmcp", "ice-mcp"),
     ("ed25519", "ice-registry"),
     ("oci", "ice-registry"),
+    ("reqwest", "ice-registry"),
+    ("http-auth", "ice-registry"),
+    ("docker_credential", "ice-registry"),
     ("sqlx", "ice-store"),
-    ("reqwest", "ice-capabilities"),
 ];
 
 /// Where sockets may be opened. Tests may: they play the other side.
 const SOCKET_OWNERS: &[&str] = &[
     "host/ice-capabilities/",
-    "registry/",
+    "registry/src/client.rs",
+    "registry/src/client/",
     "host/ice-store/",
     "host/ice-api/",
     "host/ice-mcp/",
