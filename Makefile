@@ -3,7 +3,7 @@ SHELL := /bin/bash
 ICE   := target/debug/ice
 DEMO  := target/demo
 
-.PHONY: help setup build plugins demo test check fmt bench clean
+.PHONY: help setup build plugins demo test check fuzz fmt bench clean
 
 help:            ## What can be made
 	@grep -hE '^[a-z-]+: .*##' Makefile | sed -E 's/: [^#]*## */\t/' | expand -t 12
@@ -28,6 +28,9 @@ check:           ## Formatting, lints, licences
 	cargo fmt --all --check && cargo fmt --manifest-path plugins/Cargo.toml --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	.ci/deny
+
+fuzz:            ## Try every reader of foreign bytes with mutated input (SECONDS_EACH=20)
+	@.ci/timed "fuzz" .ci/fuzz
 
 fmt:             ## Format everything
 	cargo fmt --all && cargo fmt --manifest-path plugins/Cargo.toml --all
