@@ -29,7 +29,6 @@ use crate::envelope::Envelope;
 use crate::oci::{self, CONFIG_BYTES_MAX, Descriptor};
 use crate::signed::Signed;
 use crate::source::{Available, Offer, Progress, Source};
-use crate::verify::short;
 
 /// What an archive may cost whoever reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,7 +171,7 @@ impl Source for Archive {
         if bytes.len() as u64 != size {
             let message = format!(
                 "an artifact of `{name}` is not what was signed: expected {} ({size} bytes), got {} bytes",
-                short(digest),
+                digest.short(),
                 bytes.len()
             );
             return Err(Problem::new(Code::T001, message).help("get the archive again from whoever made it"));

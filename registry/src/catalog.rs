@@ -16,7 +16,7 @@ use semver::Version;
 use crate::install::{check_pin, check_signers};
 use crate::store::{Store, StoreEntry};
 use crate::trust::Trust;
-use crate::verify::{Verified, short as short_digest};
+use crate::verify::Verified;
 
 /// Which versions can be called.
 #[derive(Clone, Copy, Debug)]
@@ -137,11 +137,8 @@ fn check(
     if matches!(selection, Selection::OnlyLocked(_)) {
         if let Some(keyid) = verified.signers().iter().find(|keyid| !locked.signed_by.contains(keyid)) {
             let role = if trust.is_development(keyid) { "development " } else { "" };
-            let message = format!(
-                "`{}` is signed by {role}key {}, which the lock does not name",
-                entry.name,
-                short_digest(keyid)
-            );
+            let message =
+                format!("`{}` is signed by {role}key {}, which the lock does not name", entry.name, keyid.short());
             return Err(Problem::new(Code::T039, message).help(format!("`ice update {}` shows who signed", entry.name)));
         }
         for (digest, _) in verified.blobs() {

@@ -232,5 +232,5 @@ pub fn visible<'a>(name: &str, org_lock: &'a Lock) -> Result<&'a LockedPackage, 
 
 /// For a message: whose keys.
 fn keys(keys: &[Digest]) -> String {
-    keys.iter().map(crate::verify::short).collect::<Vec<_>>().join(", ")
+    keys.iter().map(Digest::short).collect::<Vec<_>>().join(", ")
 }

@@ -16,7 +16,6 @@ use sha2::Digest as _;
 
 use crate::files;
 use crate::oci::{Index, to_json};
-use crate::verify::short;
 
 /// The content of `oci-layout`.
 pub(crate) const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -176,8 +175,8 @@ impl Layout {
         let kept = self.quarantine(digest);
         let message = format!(
             "a file of the store was changed: expected {} ({size} bytes), got {} ({})",
-            short(digest),
-            short(&got),
+            digest.short(),
+            got.short(),
             if bytes.len() as u64 > size { "more".to_owned() } else { format!("{} bytes", bytes.len()) }
         );
         let help = match kept {
@@ -194,7 +193,7 @@ impl Layout {
             Err(_) => return Ok(None),
         };
         if size > limit {
-            let message = format!("blob {} has {size} bytes, the limit is {limit}", short(digest));
+            let message = format!("blob {} has {size} bytes, the limit is {limit}", digest.short());
             return Err(Problem::new(Code::T029, message));
         }
         self.read(digest, size)
@@ -209,7 +208,7 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) => {
                 let _ = self.quarantine(digest);
-                let message = format!("blob {} of the store is a symbolic link ({error})", short(digest));
+                let message = format!("blob {} of the store is a symbolic link ({error})", digest.short());
                 return Err(Problem::new(Code::T011, message).help("install the plugin again"));
             }
             Err(error) => return Err(files::io_problem(Code::R002, "open", &path, &error)),

@@ -23,7 +23,7 @@ use crate::remote::{Repository, Transport, check_digest};
 use crate::source::Progress;
 use crate::store::check_blobs;
 use crate::trust::Trust;
-use crate::verify::{Purpose, Verified, VerifyOptions, Wanted, short, verify};
+use crate::verify::{Purpose, Verified, VerifyOptions, Wanted, verify};
 
 /// A signed plugin with its bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -193,7 +193,7 @@ impl Desk<'_> {
         if statement == Some(ready.verified.statement()) {
             return Ok(true);
         }
-        let got = statement.map_or("something unsigned".to_owned(), |statement| short(&statement));
+        let got = statement.map_or("something unsigned".to_owned(), |statement| statement.short());
         Err(exists(repository, ready, &got))
     }
 
@@ -286,7 +286,7 @@ impl Desk<'_> {
         let options = VerifyOptions { wanted: Some(&wanted), purpose, ..VerifyOptions::RUN };
         let verified = verify(&envelope, self.trust, &options)?;
         if verified.statement() != ready.verified.statement() {
-            return Err(exists(repository, ready, &short(&verified.statement())));
+            return Err(exists(repository, ready, &verified.statement().short()));
         }
         for (digest, size) in verified.blobs() {
             verified.check_blob(&digest, &self.transport.blob(repository, &digest, size, &()).await?)?;
@@ -329,7 +329,7 @@ fn exists(repository: &Repository, ready: &Ready<'_>, got: &str) -> Problem {
         "{} has version {} already, and it is another plugin: expected {}, got {}",
         repository.uri(),
         ready.tag(),
-        short(&ready.verified.statement()),
+        ready.verified.statement().short(),
         printable(got)
     );
     Problem::new(Code::R003, message).help("a released version never changes: publish this as a new version")
@@ -343,8 +343,8 @@ fn same(repository: &Repository, expected: &Digest, stored: &Digest) -> Result<(
     let message = format!(
         "{} stored something else than it was given: expected {}, got {}",
         repository.uri(),
-        short(expected),
-        short(stored)
+        expected.short(),
+        stored.short()
     );
     Err(Problem::new(Code::R006, message).help("publish again; if it stays, ask whoever runs the registry"))
 }

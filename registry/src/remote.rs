@@ -18,7 +18,7 @@ use crate::oci::{Descriptor, read_config, read_ours};
 use crate::publish::attestations;
 use crate::source::{Available, Offer, Progress, Source};
 use crate::trust::{Origin, Trust};
-use crate::verify::{VerifyOptions, Wanted, short, verify};
+use crate::verify::{VerifyOptions, Wanted, verify};
 
 /// What is asked of a registry. Every answer is bounded and hashed by whoever implements it. R005 when a registry
 /// cannot be reached, R006 when it answers nonsense, R007 to R009 for logins and redirects, T001 for other bytes.
@@ -244,7 +244,7 @@ pub(crate) fn check_digest(pulled: &Pulled, repository: &Repository) -> Result<(
     if Digest::of(&pulled.bytes) == pulled.digest {
         return Ok(());
     }
-    let message = format!("{} gave other bytes than their digest {}", repository.uri(), short(&pulled.digest));
+    let message = format!("{} gave other bytes than their digest {}", repository.uri(), pulled.digest.short());
     Err(Problem::new(Code::R006, message))
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::envelope::{ALGORITHM, SignatureEntry, decode, pae};
 use crate::keys::{PrivateKey, PublicKey};
-use crate::verify::{read_signature, short};
+use crate::verify::read_signature;
 
 /// What a document is. A signature over one kind is none over another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -181,7 +181,7 @@ impl Signed {
         if good.len() >= signers.threshold.max(1) {
             return Ok(());
         }
-        let trusted: Vec<String> = signers.keys.keys().map(short).collect();
+        let trusted: Vec<String> = signers.keys.keys().map(Digest::short).collect();
         Err(match (good.len(), broken) {
             (0, true) => Problem::new(Code::T006, format!("the signature of the {what} does not verify")).help(AGAIN),
             (0, false) => Problem::new(

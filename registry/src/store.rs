@@ -18,7 +18,7 @@ use crate::envelope::Envelope;
 use crate::layout::{Layout, Writing};
 use crate::oci::{self, CONFIG_BYTES_MAX, Descriptor, Index, MANIFEST_BYTES_MAX, Packed, REF_NAME, STATEMENT};
 use crate::trust::Trust;
-use crate::verify::{Purpose, Verified, VerifyOptions, Wanted, short, verify};
+use crate::verify::{Purpose, Verified, VerifyOptions, Wanted, verify};
 
 /// What to do when this name and version is there with other content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -310,7 +310,7 @@ pub(crate) fn exists(reference: &str) -> Problem {
 }
 
 pub(crate) fn missing(digest: &Digest, name: &str) -> Problem {
-    Problem::new(Code::R001, format!("the store lost blob {} of `{name}`", short(digest)))
+    Problem::new(Code::R001, format!("the store lost blob {} of `{name}`", digest.short()))
         .help("install the plugin again")
 }
 
@@ -322,12 +322,12 @@ pub(crate) fn check_blobs<'a>(verified: &Verified<Manifest>, blobs: &'a [Vec<u8>
     let mut checked = Vec::new();
     for (digest, size) in named {
         let Some(bytes) = given.get(&digest) else {
-            let got: Vec<String> = given.keys().map(short).collect();
+            let got: Vec<String> = given.keys().map(Digest::short).collect();
             let message = format!("an artifact of `{}` is not what was signed", verified.value().name);
             let got = if got.is_empty() { "nothing".to_owned() } else { got.join(", ") };
             return Err(Problem::new(
                 Code::T001,
-                format!("{message}: expected {} ({size} bytes), got {got}", short(&digest)),
+                format!("{message}: expected {} ({size} bytes), got {got}", digest.short()),
             )
             .help("get it again from its publisher; build and sign it again if it is yours"));
         };
@@ -362,7 +362,7 @@ impl Artifacts for Store {
     async fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Failure> {
         let believed = self.believed.read().unwrap_or_else(PoisonError::into_inner).get(digest).copied();
         let Some(size) = believed else {
-            let message = format!("no verified plugin names the component {}", short(digest));
+            let message = format!("no verified plugin names the component {}", digest.short());
             return Err(Failure::never(Problem::new(Code::T003, message).help("`ice verify` says why")));
         };
         let (layout, digest) = (Arc::clone(&self.layout), *digest);

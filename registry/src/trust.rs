@@ -33,7 +33,7 @@ pub use state::{SeenIndex, State};
 use crate::files::{self, Guard};
 use crate::keys::PublicKey;
 use crate::signed::{DocumentKind, SIGNED_BYTES_MAX, Signed, Signers};
-use crate::verify::{Purpose, short};
+use crate::verify::Purpose;
 use chain::Chain;
 use policy::Policy;
 
@@ -110,7 +110,7 @@ impl Trust {
     fn check_scopes(&self) -> Result<(), Problem> {
         for scope in &self.policy.scopes {
             if let Some(missing) = scope.keys.iter().find(|keyid| !self.keys.contains_key(keyid)) {
-                let message = format!("scope `{}` names key {}, which is not in `keys/`", scope.name, short(missing));
+                let message = format!("scope `{}` names key {}, which is not in `keys/`", scope.name, missing.short());
                 return Err(Problem::new(Code::T024, message)
                     .help(format!("add it: `ice trust add KEY.pem --scope '{}'`, or remove the line", scope.name)));
             }

@@ -144,7 +144,7 @@ impl Verified<Manifest> {
     pub fn check_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Problem> {
         let name = &self.value.name;
         let Some(size) = self.blob_size(digest) else {
-            let message = format!("`{name}` has no artifact {}", short(digest));
+            let message = format!("`{name}` has no artifact {}", digest.short());
             return Err(Problem::new(Code::T001, message));
         };
         let got = Digest::of(bytes);
@@ -153,17 +153,12 @@ impl Verified<Manifest> {
         }
         let message = format!(
             "an artifact of `{name}` is not what was signed: expected {} ({size} bytes), got {} ({} bytes)",
-            short(digest),
-            short(&got),
+            digest.short(),
+            got.short(),
             bytes.len()
         );
         Err(Problem::new(Code::T001, message).help("get it again from its publisher; build it again if it is yours"))
     }
-}
-
-/// 12 hex digits are enough to compare by eye.
-pub(crate) fn short(digest: &Digest) -> String {
-    digest.hex()[..12].to_owned()
 }
 
 /// Checks an envelope against the trust store. Fails with T-codes, at the first check that fails.
@@ -204,7 +199,7 @@ fn check_payload(envelope: &Envelope, manifest: &Manifest, digest: &Digest) -> R
     let tail = claimed.len().checked_sub(32).and_then(|start| claimed.get(start..));
     if tail != Some(digest.as_bytes().as_slice()) {
         let signed: String = tail.unwrap_or_default().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let message = format!("the manifest is not the signed one: expected {signed}, got {}", short(digest));
+        let message = format!("the manifest is not the signed one: expected {signed}, got {}", digest.short());
         return Err(Problem::new(Code::T002, message).help(AGAIN));
     }
     let expected = payload(manifest.artifacts().into_iter().map(|(artifact, _)| artifact), digest);
@@ -281,21 +276,21 @@ fn explain_broken(key: &PublicKey, message: &[u8], signature: &[u8; 64], scope: 
     if let Some(other) = trust.keys().take(KEYS_TRIED_MAX).find(|other| other.verifies(message, signature)) {
         let text = format!(
             "signed by key {}, which is not trusted for `{}`, under the id of {}",
-            short(&other.id()),
+            other.id().short(),
             scope.name,
-            short(&key.id())
+            key.id().short()
         );
         return Problem::new(Code::T004, text).help("do not use it: somebody gave out another's key as theirs");
     }
     let text =
-        format!("the signature under key {} does not verify: the file or the signature was changed", short(&key.id()));
+        format!("the signature under key {} does not verify: the file or the signature was changed", key.id().short());
     Problem::new(Code::T006, text).help(AGAIN)
 }
 
 fn untrusted(envelope: &Envelope, scope: &Scope) -> Problem {
     let keyids = envelope.signatures.iter().filter_map(|entry| Digest::parse(&entry.keyid).ok());
-    let signed: Vec<String> = keyids.map(|keyid| short(&keyid)).collect();
-    let trusted: Vec<String> = scope.keys.iter().map(short).collect();
+    let signed: Vec<String> = keyids.map(|keyid| keyid.short()).collect();
+    let trusted: Vec<String> = scope.keys.iter().map(Digest::short).collect();
     let message = format!("signed by {}, trusted for `{}`: {}", signed.join(", "), scope.name, trusted.join(", "));
     Problem::new(Code::T004, message)
         .help(format!("if you know this publisher: `ice trust add KEY.pem --scope '{}'`", scope.name))
@@ -348,7 +343,7 @@ fn check_revoked(
         signers.into_iter().partition(|keyid| revoked.key_reason(keyid, statement).is_some());
     let Some(keyid) = gone.first().filter(|_| good.len() < scope.threshold) else { return Ok(good) };
     let reason = printable(revoked.key_reason(keyid, statement).unwrap_or_default());
-    let message = format!("key {} that signed {subject} was revoked: {reason}", short(keyid));
+    let message = format!("key {} that signed {subject} was revoked: {reason}", keyid.short());
     Err(Problem::new(Code::T022, message).help(way_out(manifest)))
 }
 
@@ -375,9 +370,9 @@ fn check_dates(
         let outside = signers.iter().find(|keyid| !trust.is_valid(keyid, now)).copied();
         signers.retain(|keyid| trust.is_valid(keyid, now));
         if let Some(keyid) = outside.filter(|_| signers.len() < scope.threshold) {
-            let message = format!("key {} that signed `{name}` {version} is not within its dates", short(&keyid));
+            let message = format!("key {} that signed `{name}` {version} is not within its dates", keyid.short());
             return Err(Problem::new(Code::T023, message)
-                .help(format!("`ice trust show {}` shows them; install what a newer key signed", short(&keyid))));
+                .help(format!("`ice trust show {}` shows them; install what a newer key signed", keyid.short())));
         }
     }
     let Some(expires) = expiry(manifest) else { return Ok(signers) };

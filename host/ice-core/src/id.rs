@@ -70,6 +70,13 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// The first 12 hex digits: enough to compare by eye, never to decide by.
+    pub fn short(&self) -> String {
+        self.0[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", self.hex())

@@ -133,7 +133,7 @@ impl Runtime {
     pub async fn describe(&self, bytes: &[u8]) -> Result<Description, Failure> {
         let digest = Digest::of(bytes);
         let loaded = self.inner.cache.load(&digest, || Source::Bytes(bytes.to_vec())).await?;
-        let named = format!("the component {}", &digest.hex()[..12]);
+        let named = format!("the component {}", digest.short());
         let limits = self.inner.limits.describe;
         let reply = self.inner.ask_nobody(loaded, Role::Describe, &named, limits, Question::Describe).await?;
         description(reply)

@@ -11,7 +11,7 @@ use semver::VersionReq;
 
 use crate::store::{Store, StoreEntry};
 use crate::trust::Trust;
-use crate::verify::{Verified, short};
+use crate::verify::Verified;
 
 /// One signed wish.
 #[derive(PartialEq)]
@@ -97,7 +97,7 @@ fn choose(
         }
     }
     let versions: Vec<String> = named.iter().map(|entry| entry.version.to_string()).collect();
-    let exact: Vec<String> = asked.iter().filter_map(|wish| wish.statement.as_ref()).map(short).collect();
+    let exact: Vec<String> = asked.iter().filter_map(|wish| wish.statement.as_ref()).map(Digest::short).collect();
     let exactly = if exact.is_empty() { String::new() } else { format!(", exactly statement {}", exact.join(", ")) };
     let message = format!("no version of `{name}` in the store fits: {}{exactly}", who.join(", "));
     Err(Problem::new(Code::R010, message).help(format!("the store has {}", versions.join(", "))))

@@ -24,7 +24,6 @@ use crate::oci::{
 };
 use crate::signed::{SIGNED_BYTES_MAX, Signed};
 use crate::store::StoreEntry;
-use crate::verify::short;
 
 /// `{"imageLayoutVersion":"1.0.0"}` with room for spaces.
 const LAYOUT_BYTES_MAX: u64 = 4 << 10;
@@ -139,7 +138,7 @@ impl Found {
             // An OCI manifest and an envelope are of one version. Else a line of the index could cost megabytes of
             // reading, as often as somebody cares to write it.
             let own = |digest: Digest, documents: &mut BTreeSet<Digest>| {
-                let why = format!("two lines of its index share document {}", short(&digest));
+                let why = format!("two lines of its index share document {}", digest.short());
                 if documents.insert(digest) { Ok(()) } else { Err(broken(&why).subject("`index.json` of the archive")) }
             };
             own(descriptor.digest, &mut documents)?;
@@ -155,7 +154,7 @@ impl Found {
             return Err(broken(&why).subject("`index.json` of the archive"));
         }
         if let Some(stray) = self.blobs.keys().find(|digest| !needed.contains(*digest)) {
-            let why = format!("nothing needs blob {}", short(stray));
+            let why = format!("nothing needs blob {}", stray.short());
             return Err(broken(&why).subject(format!("`{}` of the archive", Member::Blob(*stray).name())));
         }
         Ok(Archive { entries, extras: self.extras, blobs: Arc::new(self.blobs) })
@@ -192,7 +191,7 @@ fn take_blob<R: Read>(tar: &mut Unpacker<R>, digest: &Digest, size: u64, ingest:
         return Ok(blob);
     }
     let message =
-        format!("a blob of the archive is not what its name says: expected {}, got {}", short(digest), short(&got));
+        format!("a blob of the archive is not what its name says: expected {}, got {}", digest.short(), got.short());
     Err(Problem::new(Code::T001, message).help("get the archive again from whoever made it with `ice bundle save`"))
 }
 
@@ -222,7 +221,7 @@ fn read_index(bytes: Option<&[u8]>) -> Result<Index, Problem> {
 /// Reads one line of the index, and notes which blobs it needs.
 fn read_entry(descriptor: &Descriptor, blobs: &Blobs, needed: &mut BTreeSet<Digest>) -> Result<ArchiveEntry, Problem> {
     let at_line =
-        |why: &str| broken(why).subject(format!("{} in `index.json` of the archive", short(&descriptor.digest)));
+        |why: &str| broken(why).subject(format!("{} in `index.json` of the archive", descriptor.digest.short()));
     if descriptor.media_type != MANIFEST_MEDIA_TYPE {
         return Err(at_line(&format!("it lists `{}`", printable(&descriptor.media_type))));
     }
@@ -252,10 +251,10 @@ fn present(descriptor: &Descriptor, blobs: &Blobs, limit: u64) -> Result<(), Pro
     match blobs.get(&descriptor.digest) {
         Some(blob) if blob.size == descriptor.size => Ok(()),
         Some(blob) => {
-            let (digest, said) = (short(&descriptor.digest), descriptor.size);
+            let (digest, said) = (descriptor.digest.short(), descriptor.size);
             Err(broken(&format!("blob {digest} has {} bytes where {said} are promised", blob.size)))
         }
-        None => Err(broken(&format!("blob {} is missing", short(&descriptor.digest)))),
+        None => Err(broken(&format!("blob {} is missing", descriptor.digest.short()))),
     }
 }
 
@@ -263,7 +262,7 @@ fn present(descriptor: &Descriptor, blobs: &Blobs, limit: u64) -> Result<(), Pro
 /// changed the file meanwhile.
 pub(super) fn blob(blobs: &Blobs, digest: &Digest, limit: u64) -> Result<Vec<u8>, Problem> {
     let Some(blob) = blobs.get(digest) else {
-        return Err(Problem::new(Code::R001, format!("the archive has no blob {}", short(digest)))
+        return Err(Problem::new(Code::R001, format!("the archive has no blob {}", digest.short()))
             .help("get the archive again from whoever made it with `ice bundle save`"));
     };
     check_size(blob.size, limit)?;
@@ -273,7 +272,7 @@ pub(super) fn blob(blobs: &Blobs, digest: &Digest, limit: u64) -> Result<Vec<u8>
     let mut bytes = Vec::with_capacity(usize::try_from(blob.size).unwrap_or_default());
     file.take(blob.size + 1).read_to_end(&mut bytes).map_err(failed)?;
     if Digest::of(&bytes) != *digest {
-        let message = format!("blob {} of the archive was changed on this machine", short(digest));
+        let message = format!("blob {} of the archive was changed on this machine", digest.short());
         return Err(Problem::new(Code::T001, message).help("read the archive again"));
     }
     Ok(bytes)

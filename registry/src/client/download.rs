@@ -14,7 +14,6 @@ use super::trouble::{Trouble, passing, place, protocol, too_large, unanswered};
 use super::{Client, Got, MANIFEST_MEDIA_TYPE, Pulled, Reference, Repository, Scopes};
 use crate::oci::MANIFEST_BYTES_MAX;
 use crate::source::Progress;
-use crate::verify::short;
 
 impl Client {
     /// The image manifest behind a tag or digest, `None` when the registry has none. At most 4 MiB (T029); an index,
@@ -61,7 +60,7 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<Vec<u8>, Problem> {
         if size > ARTIFACT_BYTES_MAX {
-            let message = format!("blob {} of `{repository}` has {size} bytes", short(digest));
+            let message = format!("blob {} of `{repository}` has {size} bytes", digest.short());
             return Err(Problem::new(Code::T029, message).help(format!("an artifact has {ARTIFACT_BYTES_MAX} at most")));
         }
         let mut first = None;
@@ -74,7 +73,7 @@ impl Client {
             }
         }
         Err(first.unwrap_or_else(|| {
-            Problem::new(Code::R001, format!("`{repository}` has no blob {}", short(digest)))
+            Problem::new(Code::R001, format!("`{repository}` has no blob {}", digest.short()))
                 .help("ask its publisher to publish it again")
         }))
     }
@@ -87,7 +86,7 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<Option<Vec<u8>>, Problem> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let what = format!("{} {}", repository.path, short(digest));
+        let what = format!("{} {}", repository.path, digest.short());
         let mut partial = Partial { bytes: Vec::new(), size, what: &what, progress };
         let mut attempts = Attempts::new(&self.options);
         loop {
@@ -174,7 +173,8 @@ fn continues(response: &Response, start: usize) -> bool {
 }
 
 fn mismatch(url: &Url, expected: &Digest, got: &Digest) -> Problem {
-    let message = format!("`{}` is not what it is named: expected {}, got {}", place(url), short(expected), short(got));
+    let message =
+        format!("`{}` is not what it is named: expected {}, got {}", place(url), expected.short(), got.short());
     Problem::new(Code::T001, message).help("ask the operator of the registry or mirror; nothing of it was kept")
 }
 

@@ -14,7 +14,6 @@ use super::trouble::{Trouble, protocol};
 use super::{Client, Reference, Repository, Scopes};
 use crate::oci::MANIFEST_BYTES_MAX;
 use crate::source::Progress;
-use crate::verify::short;
 
 /// Of one request; larger ones are refused by some registries.
 const PART_BYTES: usize = 4 << 20;
@@ -34,7 +33,7 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<Digest, Problem> {
         let digest = Digest::of(&bytes);
-        let what = format!("{} {}", repository.path, short(&digest));
+        let what = format!("{} {}", repository.path, digest.short());
         let url = self.url(repository, &format!("blobs/{digest}"))?;
         if self.exists(repository, Call::new(Method::HEAD, url)).await? {
             progress.bytes(&what, bytes.len() as u64, bytes.len() as u64);
@@ -130,7 +129,7 @@ impl Client {
         if let Reference::Digest(named) = Reference::parse(reference)?
             && named != digest
         {
-            let message = format!("a manifest of digest {} cannot be put at {}", short(&digest), short(&named));
+            let message = format!("a manifest of digest {} cannot be put at {}", digest.short(), named.short());
             return Err(Problem::new(Code::R014, message).help("name it by its own digest, or by a tag"));
         }
         if bytes.len() as u64 > MANIFEST_BYTES_MAX {

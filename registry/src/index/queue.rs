@@ -19,7 +19,7 @@ use super::{moment, read_bounded};
 use crate::envelope::Envelope;
 use crate::files;
 use crate::trust::Trust;
-use crate::verify::{Purpose, Verified, VerifyOptions, short, verify};
+use crate::verify::{Purpose, Verified, VerifyOptions, verify};
 
 /// Nobody reads more at once; a flood stops here.
 const SUBMISSIONS_MAX: usize = 50_000;
@@ -211,7 +211,7 @@ impl Queue {
     /// A submission with its history (R001).
     pub fn get(&self, statement: &Digest) -> Result<Submission, Problem> {
         self.read(statement)?.ok_or_else(|| {
-            Problem::new(Code::R001, format!("there is no submission {}", short(statement)))
+            Problem::new(Code::R001, format!("there is no submission {}", statement.short()))
                 .help("hand it in: `ice index submit NAME@VERSION`")
         })
     }
@@ -235,7 +235,7 @@ impl Queue {
         let verified =
             verify(&envelope, trust, &VerifyOptions { purpose: Purpose::Install { now }, ..VerifyOptions::RUN })?;
         if verified.statement() != submission.statement {
-            let message = format!("the envelope of submission {} is another one", short(&submission.statement));
+            let message = format!("the envelope of submission {} is another one", submission.statement.short());
             return Err(Problem::new(Code::T002, message).file(path.display().to_string()));
         }
         Ok(verified)

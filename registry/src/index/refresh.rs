@@ -20,7 +20,6 @@ use crate::files;
 use crate::oci::{self, CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX};
 use crate::signed::{DocumentKind, Signed, Signers};
 use crate::trust::{SeenIndex, State};
-use crate::verify::short;
 
 /// A registry prefix is a host and a path.
 const PREFIX_BYTES_MAX: usize = 255;
@@ -108,7 +107,7 @@ impl Cache {
     }
 
     fn damaged(&self, digest: &Digest) -> Problem {
-        let message = format!("a part of the index of `{}` on disk is not {}", self.prefix, short(digest));
+        let message = format!("a part of the index of `{}` on disk is not {}", self.prefix, digest.short());
         Problem::new(Code::T001, message)
             .file(self.blob_path(digest).display().to_string())
             .help("fetch it again: `ice index refresh`")
@@ -248,9 +247,9 @@ impl Counting<'_> {
         }
         let message = format!(
             "a part of the index is not what its header names: expected {} ({} bytes), got {} ({} bytes)",
-            short(&place.digest),
+            place.digest.short(),
             place.size,
-            short(&got),
+            got.short(),
             bytes.len()
         );
         Err(Problem::new(Code::T001, message).help("try again; if it stays, ask who runs the registry"))

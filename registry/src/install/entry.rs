@@ -6,7 +6,7 @@ use ice_core::manifest::Manifest;
 use ice_core::problem::{Code, Problem};
 
 use super::keys;
-use crate::verify::{Verified, short};
+use crate::verify::Verified;
 
 /// The entry of a plugin. `granted` is in words; `dependencies` are `scope/name version`. Where it came from is left
 /// out; whoever fetched it knows.
@@ -43,8 +43,8 @@ pub fn check_pin(locked: &LockedPackage, verified: &Verified<Manifest>) -> Resul
     let message = format!(
         "`{name}` {version} is not what the lock pins ({}): expected {}, got {}",
         differs.join(", "),
-        short(&locked.statement),
-        short(&verified.statement())
+        locked.statement.short(),
+        verified.statement().short()
     );
     Err(Problem::new(Code::T039, message).help(
         "a released version never changes: ask its publisher what happened; if the lock was edited, restore it from \

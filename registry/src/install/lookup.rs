@@ -15,7 +15,7 @@ use crate::resolve::{Answer, Ask, Facts, Known, Question, Refusal, Requirement, 
 use crate::source::{Available, Offer, Source};
 use crate::store::{Store, StoreEntry};
 use crate::trust::{State, Trust};
-use crate::verify::{Purpose, Release, Verified, VerifyOptions, Wanted, short, verify};
+use crate::verify::{Purpose, Release, Verified, VerifyOptions, Wanted, verify};
 
 /// Answers to one set of plugins. Each is a request or two; honest sets need a few for each name.
 const ASKS_MAX: usize = 2_048;
@@ -162,8 +162,8 @@ impl Desk<'_> {
         if let Some(first) = listed.and_then(|listed| listed.statement).filter(|first| *first != verified.statement()) {
             let message = format!(
                 "`{name}` {version} is not what the signed index saw first: expected {}, got {}",
-                short(&first),
-                short(&verified.statement())
+                first.short(),
+                verified.statement().short()
             );
             return Err(Refusal::Stop(
                 Problem::new(Code::T039, message)

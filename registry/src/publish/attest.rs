@@ -18,7 +18,7 @@ use crate::oci::{
 };
 use crate::remote::{Repository, Transport, check_digest};
 use crate::trust::Trust;
-use crate::verify::{Purpose, VerifyOptions, short, verify};
+use crate::verify::{Purpose, VerifyOptions, verify};
 
 /// Referrers that are looked at. Anybody who may push may add some; each costs two requests.
 const REFERRERS_MAX: usize = 64;
@@ -38,7 +38,7 @@ pub struct Attested {
 }
 
 fn tag(digest: &Digest) -> String {
-    format!("iceatt-{}", short(digest))
+    format!("iceatt-{}", digest.short())
 }
 
 /// Puts `envelope` beside the artifact `reference` (a tag or digest). The artifact stays as it is. The same envelope
@@ -92,7 +92,7 @@ fn check_layers(bytes: &[u8], blobs: &[(Digest, u64)]) -> Result<(), Problem> {
     match blobs.iter().find(|(digest, _)| !held.contains(&digest.to_string().as_str())) {
         None => Ok(()),
         Some((digest, _)) => {
-            let message = format!("the artifact does not hold {}, which the envelope is about", short(digest));
+            let message = format!("the artifact does not hold {}, which the envelope is about", digest.short());
             Err(Problem::new(Code::T001, message).help("sign the component that is in the artifact"))
         }
     }

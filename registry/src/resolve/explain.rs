@@ -6,7 +6,6 @@ use semver::Version;
 
 use super::{Held, Needed, Requirement, Search};
 use crate::source::Available;
-use crate::verify::short;
 
 /// More of them are not read.
 const ITEMS_MAX: usize = 8;
@@ -61,7 +60,7 @@ fn choice(name: &str, versions: &[Available], fits: &dyn Fn(&Version) -> bool) -
 }
 
 fn wish(requirement: &Requirement) -> String {
-    let exactly = requirement.statement.map(|pin| format!(" (exactly {})", short(&pin))).unwrap_or_default();
+    let exactly = requirement.statement.map(|pin| format!(" (exactly {})", pin.short())).unwrap_or_default();
     format!("{} wants {}{exactly}", requirement.by, requirement.req)
 }
 

@@ -12,7 +12,7 @@ use super::{KEYS, KeyNotes, POLICY, POLICY_BYTES_MAX, REVOKED, ROOT, Revoked, Sc
 use crate::files::{self, Guard};
 use crate::keys::PublicKey;
 use crate::signed::{DocumentKind, Signed, check_fresh};
-use crate::verify::{Purpose, short};
+use crate::verify::Purpose;
 
 /// What importing roots did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +76,7 @@ impl Trust {
     /// who may have signed it; R001 when the key is not here.
     pub fn remove_key(folder: &Path, keyid: &Digest) -> Result<Self, Problem> {
         let absent = || {
-            Problem::new(Code::R001, format!("key {} is not in the trust store", short(keyid)))
+            Problem::new(Code::R001, format!("key {} is not in the trust store", keyid.short()))
                 .help("`ice trust list` shows those that are")
         };
         if !files::check_folder(folder)? {
@@ -93,7 +93,7 @@ impl Trust {
             return Err(Problem::new(Code::T024, message).help(format!("lower its `threshold` in {POLICY} first")));
         }
         if before.revoked.as_ref().is_some_and(|known| after.believed_list(&known.document).is_err()) {
-            let message = format!("only key {} has signed the list of revocations that is here", short(keyid));
+            let message = format!("only key {} has signed the list of revocations that is here", keyid.short());
             return Err(Problem::new(Code::T024, message)
                 .help("add the key that follows it, import a list that one signed, then remove this one"));
         }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Guard};
 use crate::keys::PublicKey;
-use crate::verify::short;
 
 const KEY_BYTES_MAX: u64 = 16 << 10;
 
@@ -148,7 +147,7 @@ pub(super) fn read_keys(folder: &Path) -> Result<BTreeMap<Digest, TrustedKey>, P
         let key = read_key(&path)?;
         let stem = path.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
         if stem != key.id().hex() {
-            let message = format!("`{}` holds key {}", printable(&path.display().to_string()), short(&key.id()));
+            let message = format!("`{}` holds key {}", printable(&path.display().to_string()), key.id().short());
             return Err(Problem::new(Code::T024, message).help(format!(
                 "remove the file and add the key again with `ice trust add` (it becomes `{}.pem`)",
                 key.id().hex()

@@ -19,7 +19,6 @@ use serde_json::Value;
 
 use super::root::{VERSION_MAX, check_date, read_date};
 use crate::signed::AGAIN;
-use crate::verify::short;
 
 /// A key that was taken back.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -176,12 +175,12 @@ impl Revoked {
         };
         for KeyEntry { keyid, reason, grandfathered } in document.keys {
             if list.keys.insert(keyid, RevokedKey { reason, grandfathered }).is_some() {
-                return Err(refuse(format!("key {} is revoked twice, so neither entry decides", short(&keyid))));
+                return Err(refuse(format!("key {} is revoked twice, so neither entry decides", keyid.short())));
             }
         }
         for StatementEntry { statement, reason, advisory } in document.statements {
             if list.statements.insert(statement, RevokedStatement { reason, advisory }).is_some() {
-                return Err(refuse(format!("statement {} is revoked twice", short(&statement))));
+                return Err(refuse(format!("statement {} is revoked twice", statement.short())));
             }
         }
         list.checked()

@@ -24,7 +24,6 @@ use serde_json::Value;
 use super::policy;
 use crate::keys::PublicKey;
 use crate::signed::{AGAIN, DocumentKind, Signed, Signers};
-use crate::verify::short;
 
 /// A new root carries the signatures of the old set and of the new one, and a signed document holds at most 32.
 pub const ROLE_KEYS_MAX: usize = 16;
@@ -275,13 +274,13 @@ fn read_keys(entries: &BTreeMap<Digest, String>) -> Result<BTreeMap<Digest, Publ
     let mut keys = BTreeMap::new();
     for (keyid, text) in entries {
         let bytes: Option<[u8; 32]> = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        let bytes = bytes.ok_or_else(|| refuse(format!("key {} is not 32 bytes in base64", short(keyid))))?;
+        let bytes = bytes.ok_or_else(|| refuse(format!("key {} is not 32 bytes in base64", keyid.short())))?;
         let key = PublicKey::from_bytes(&bytes).map_err(|problem| match problem.code {
-            Code::T025 => refuse(format!("key {} is not an ed25519 public key", short(keyid))),
+            Code::T025 => refuse(format!("key {} is not an ed25519 public key", keyid.short())),
             _ => problem,
         })?;
         if key.id() != *keyid {
-            return Err(refuse(format!("key {} stands under the id {}", short(&key.id()), short(keyid))));
+            return Err(refuse(format!("key {} stands under the id {}", key.id().short(), keyid.short())));
         }
         keys.insert(*keyid, key);
     }
@@ -292,7 +291,7 @@ fn read_role(entry: &RoleEntry, keys: &BTreeMap<Digest, PublicKey>) -> Result<Ro
     let mut found = Vec::new();
     for keyid in &entry.keys {
         let key = keys.get(keyid);
-        found.push(key.ok_or_else(|| refuse(format!("a role names key {}, which is not in `keys`", short(keyid))))?);
+        found.push(key.ok_or_else(|| refuse(format!("a role names key {}, which is not in `keys`", keyid.short())))?);
     }
     let role = Role::new(found.into_iter().cloned(), entry.threshold)?;
     if role.keys.len() == entry.keys.len() { Ok(role) } else { Err(refuse("a role names a key twice")) }

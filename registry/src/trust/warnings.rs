@@ -4,7 +4,6 @@ use ice_core::manifest::{UnixSeconds, print_date};
 use ice_core::problem::{Code, Problem};
 
 use super::Trust;
-use crate::verify::short;
 
 const DAY: UnixSeconds = 24 * 60 * 60;
 
@@ -37,8 +36,8 @@ impl Trust {
         for (keyid, trusted) in &self.keys {
             let Some(until) = trusted.notes.until() else { continue };
             let what = match trusted.notes.label.as_str() {
-                "" => format!("key {}", short(keyid)),
-                label => format!("key {} (`{}`)", short(keyid), ice_core::manifest::printable(label)),
+                "" => format!("key {}", keyid.short()),
+                label => format!("key {} (`{}`)", keyid.short(), ice_core::manifest::printable(label)),
             };
             let help = "get the publisher's next key and add it: `ice trust add KEY.pem --scope 'NAME/*'`";
             warnings.extend(ending(Code::T023, &what, until, UnixSeconds::MAX, now, help));

@@ -317,7 +317,7 @@ fn value(submission: &Submission) -> Value {
 
 fn lines(submission: &Submission) -> Vec<String> {
     let Submission { name, version, statement, .. } = submission;
-    let mut lines = vec![format!("{} {:<10} {name} {version}", &statement.hex()[..12], submission.state().as_str())];
+    let mut lines = vec![format!("{} {:<10} {name} {version}", statement.short(), submission.state().as_str())];
     let reasons = submission.reasons();
     lines.extend(
         reasons

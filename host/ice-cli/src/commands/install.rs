@@ -10,7 +10,6 @@ use std::path::Path;
 
 use ice_core::bundle::Needs;
 use ice_core::grant::Grant;
-use ice_core::id::Digest;
 use ice_core::lock::{Lock, LockedPackage, permitted_words};
 use ice_core::manifest::qualified;
 use ice_core::problem::{Code, Exit, Problem};
@@ -368,9 +367,4 @@ fn needed(lock: &Lock, names: &BTreeSet<String>) -> Vec<Problem> {
         }
     }
     problems
-}
-
-/// 12 digits are enough to compare by eye.
-pub(crate) fn short(digest: &Digest) -> String {
-    digest.hex()[..12].to_owned()
 }

@@ -77,8 +77,7 @@ impl Row<'_> {
         match &self.verdict {
             Ok(verified) => {
                 let manifest = verified.value();
-                let signers: Vec<String> =
-                    verified.signers().iter().map(|signer| signer.hex()[..12].to_owned()).collect();
+                let signers: Vec<String> = verified.signers().iter().map(|signer| signer.short()).collect();
                 let offers: Vec<&str> = manifest.components.iter().map(|part| part.name.as_str()).collect();
                 vec![
                     format!(

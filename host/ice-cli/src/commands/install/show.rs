@@ -1,13 +1,14 @@
 //! What a person sees before and after an installation.
 
 use ice_core::grant::{Grant, widens};
+use ice_core::id::Digest;
 use ice_core::manifest::{printable, printable_lines};
 use ice_core::problem::Code;
 use ice_registry::Trust;
 use ice_registry::install::{Change, Diff, Prepared, Step};
 use serde_json::{Value, json};
 
-use super::{Performed, short};
+use super::Performed;
 use crate::deprecation;
 use crate::output::Output;
 
@@ -31,7 +32,7 @@ pub(super) fn changes(prepared: &Prepared, trust: &Trust, output: &Output) {
 fn signers(step: &Step, trust: &Trust) -> String {
     let name = |id| {
         let label = trust.trusted_keys().get(id).map(|key| key.notes.label.as_str()).unwrap_or_default();
-        format!("{} {label}", short(id)).trim_end().to_owned()
+        format!("{} {label}", id.short()).trim_end().to_owned()
     };
     step.verified().signers().iter().map(name).collect::<Vec<_>>().join(", ")
 }
@@ -89,8 +90,8 @@ fn update(step: &Step, diff: &Diff, trust: &Trust) -> Vec<String> {
     lines.push(format!("  version    {} -> {}", diff.from, diff.to));
     let mut each =
         |what: &str, texts: Vec<String>| lines.extend(texts.into_iter().map(|text| format!("  {what:<10} {text}")));
-    each("+ signer", diff.signers_added.iter().map(short).collect());
-    each("- signer", diff.signers_removed.iter().map(short).collect());
+    each("+ signer", diff.signers_added.iter().map(Digest::short).collect());
+    each("- signer", diff.signers_removed.iter().map(Digest::short).collect());
     each("+ asks for", diff.capabilities.clone());
     for change in &diff.interface {
         let text = |text: &Option<String>| text.as_deref().map(printable_lines).unwrap_or_default();

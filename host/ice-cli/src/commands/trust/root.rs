@@ -158,7 +158,7 @@ fn new(args: &NewArgs, config: &Config, output: &Output) -> Result<(), Problem> 
 fn lines(root: &Root) -> Vec<String> {
     let roles = root.roles();
     let line = |what: &str, role: &Role| {
-        let keys: Vec<String> = role.keys().keys().map(|id| id.hex()[..12].to_owned()).collect();
+        let keys: Vec<String> = role.keys().keys().map(|id| id.short()).collect();
         format!("  {what:<12} {} of {}", role.threshold(), keys.join(", "))
     };
     let mut lines = vec![format!("root {}, until {}", root.version(), print_date(root.expires()))];
