@@ -185,6 +185,8 @@ pub enum Fact {
         #[serde(flatten)]
         reason: SkipReason,
     },
+    /// A node that may take its output from the cache found none there, and computes it.
+    CacheMissed,
     /// A component or node used a capability; with its answer where asking again would cost or do something again.
     CapabilityUsed(CapabilityUse),
     /// A line a component wrote through `ice:log`.

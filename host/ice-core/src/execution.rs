@@ -296,7 +296,11 @@ impl Execution {
                 }
             }
             Fact::WaitResolved { wait, .. } | Fact::WaitWithdrawn { wait } => drop(self.waits.remove(wait)),
-            Fact::ExecutionStarted { .. } | Fact::ExecutionResumed | Fact::CapabilityUsed(_) | Fact::Logged { .. } => {}
+            Fact::ExecutionStarted { .. }
+            | Fact::ExecutionResumed
+            | Fact::CacheMissed
+            | Fact::CapabilityUsed(_)
+            | Fact::Logged { .. } => {}
         }
     }
 

@@ -14,6 +14,7 @@ use ice_core::ports::{Call, Failure, LlmReply, LlmRequest, Retry};
 use ice_core::problem::{Code, Problem};
 use ice_core::schema::{Direction, Schema};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::breaker::Target;
 use crate::history::Was;
@@ -62,8 +63,11 @@ async fn component(
         let name = [callable.name.as_bytes(), artifact.as_bytes(), keys::digest_of(&input).as_bytes()].concat();
         (Digest::of(&name), ttl_ms)
     });
-    if let Some(output) = key.and_then(|(key, _)| run.shared.cache.get(&key, run.now())) {
-        return Called { result: Ok(output), receipt: None, usage: Usage::default(), cached: true };
+    if let Some((key, _)) = key {
+        if let Some(output) = run.shared.cache.get(&key, run.now()) {
+            return Called { result: Ok(output), receipt: None, usage: Usage::default(), cached: true };
+        }
+        run.push(&site.path, site.attempt, Fact::CacheMissed);
     }
     let target = match callable.kind {
         CallKind::Tool => Target::Tool,
@@ -138,30 +142,36 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// Asks a model. An answer that was recorded under the same ordinal to the same question is not paid again; a new one
-/// is durable when this returns. Says what this execution was charged for it, now or before.
+/// The answer to this question that was recorded under this ordinal before a crash.
+pub(crate) fn recorded(run: &Run, request: &LlmRequest, ordinal: u32, site: &Site) -> Option<LlmReply> {
+    let uses = run.history.uses(&site.path, site.attempt);
+    if uses.is_empty() {
+        return None;
+    }
+    let digest = keys::digest_of_json(request);
+    let used = uses.iter().rev().find(|used| used.ordinal == ordinal && used.request == digest)?;
+    serde_json::from_value(used.reply.clone()?).ok()
+}
+
+/// Asks a model, which costs. The answer is durable when this returns. `heard` is told of every piece of it as it
+/// comes.
 pub(crate) async fn model(
     run: &Arc<Run>,
     request: &LlmRequest,
     ordinal: u32,
     site: &Site,
+    heard: &Notify,
 ) -> Result<LlmReply, Failure> {
-    let digest = keys::digest_of_json(request);
-    let recorded = run.history.uses(&site.path, site.attempt).iter();
-    if let Some(reply) = recorded
-        .rev()
-        .find(|used| used.ordinal == ordinal && used.request == digest)
-        .and_then(|used| serde_json::from_value(used.reply.clone()?).ok())
-    {
-        return Ok(reply);
-    }
     let llm = &run.shared.ports.llm;
     let model = llm.resolve(request)?;
     run.shared.breakers.admit(Target::Provider, &model.provider, || run.now())?;
     let reservation = Reservation::make(run, &site.path, site.attempt, model.estimate)?;
     let watch = Watch { run, target: Target::Provider, name: &model.provider, stop: &site.stop, reported: false };
     let began = run.now();
-    let show = |text: &str| run.control.stage.delta(&site.path, text);
+    let show = |text: &str| {
+        heard.notify_one();
+        run.control.stage.delta(&site.path, text);
+    };
     let answered = tokio::select! {
         biased;
         answered = llm.complete(request, Some(&show)) => answered,
@@ -180,7 +190,7 @@ pub(crate) async fn model(
         capability: Capability::Llm,
         operation: "complete".into(),
         ordinal,
-        request: digest,
+        request: keys::digest_of_json(request),
         reply: Some(serde_json::to_value(&reply).expect("a reply is JSON")),
         usage: reply.usage,
         ms: run.now().saturating_sub(began),

@@ -20,6 +20,7 @@ mod budget;
 mod durability;
 mod isolation;
 mod kinds;
+mod models;
 mod monitors;
 mod property;
 mod semantics;

@@ -1,10 +1,12 @@
 //! Asking a model, as llm nodes and agents do: the request from its settings, structured answers, what an answer cost.
 
 use ice_core::budget::Usage;
-use ice_core::ports::{Failure, LlmReply, LlmRequest, Message, Role};
+use ice_core::event::Fact;
+use ice_core::ports::{Failure, LlmReply, LlmRequest, Message, Retry, Role};
 use ice_core::problem::{Code, Problem};
 use ice_core::schema::Schema;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::calls::{self, Site, fits};
 use crate::context::NodeRun;
@@ -41,7 +43,8 @@ pub(super) fn words(value: Value) -> String {
     }
 }
 
-/// Asks, within the time `llm_config.timeout` gives one request.
+/// Asks, within the times `llm_config` gives one request. When the model's provider is not to be had, the models of
+/// `llm_config.fallback` are asked in turn; an answer that any of them gave before a crash is taken as it is.
 pub(super) async fn ask(
     cx: &NodeRun<'_>,
     request: &LlmRequest,
@@ -49,16 +52,86 @@ pub(super) async fn ask(
     site: &Site,
     config: &LlmConfig,
 ) -> Result<LlmReply, Failure> {
-    let asked = calls::model(cx.run(), request, ordinal, site);
-    let Some(ms) = config.timeout_ms else { return asked.await };
+    let mut candidates = vec![request.clone()];
+    for (index, model) in config.fallback.iter().enumerate() {
+        let model = words(cx.render(model, &format!("llm_config/fallback/{index}"))?);
+        candidates.push(LlmRequest { provider: String::new(), model, ..request.clone() });
+    }
+    if let Some(reply) = candidates.iter().find_map(|request| calls::recorded(cx.run(), request, ordinal, site)) {
+        return Ok(reply);
+    }
+    let (last, others) = candidates.split_last().expect("the first is always there");
+    for candidate in others {
+        match one(cx, candidate, ordinal, site, config).await {
+            Err(failure) if is_absent(&failure) && site.stop.why().is_none() => {
+                let message = format!("model `{}` is passed over: {}", candidate.model, failure.problem.message);
+                cx.run().push(&site.path, site.attempt, Fact::Logged { level: "warn".into(), message });
+            }
+            answered => return answered,
+        }
+    }
+    one(cx, last, ordinal, site, config).await
+}
+
+/// Whether another provider may do better: this one is away, busy, slow, or not set up here. A question that is wrong,
+/// or that the budget does not allow, is so everywhere.
+fn is_absent(failure: &Failure) -> bool {
+    failure.retry != Retry::Never || matches!(failure.problem.code, Code::X070 | Code::X072)
+}
+
+async fn one(
+    cx: &NodeRun<'_>,
+    request: &LlmRequest,
+    ordinal: u32,
+    site: &Site,
+    config: &LlmConfig,
+) -> Result<LlmReply, Failure> {
+    let heard = Notify::new();
+    let asked = calls::model(cx.run(), request, ordinal, site, &heard);
+    let whole = async {
+        match config.timeout_ms {
+            Some(ms) => cx.run().clock().sleep(ms).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         reply = asked => reply,
-        () = cx.run().clock().sleep(ms) => {
-            let message = format!("model `{}` did not answer within {} s", request.model, ms.div_ceil(1_000));
-            Err(Failure::maybe(Problem::new(Code::X003, message).help("raise `llm_config.timeout`")))
+        (ms, said) = silence(cx, config, &heard) => {
+            let (what, setting) = if said {
+                ("said nothing more for", "idle_timeout")
+            } else {
+                ("did not begin to answer within", "first_token_timeout")
+            };
+            Err(late(request, what, ms, setting))
+        }
+        () = whole => {
+            Err(late(request, "did not answer within", config.timeout_ms.unwrap_or_default(), "timeout"))
         }
     }
+}
+
+/// Returns how long the model was silent when that was too long, and whether it had said something before.
+async fn silence(cx: &NodeRun<'_>, config: &LlmConfig, heard: &Notify) -> (u64, bool) {
+    let mut said = false;
+    loop {
+        let limit = if said { config.idle_timeout_ms } else { config.first_token_timeout_ms };
+        let Some(ms) = limit else {
+            heard.notified().await;
+            said = true;
+            continue;
+        };
+        tokio::select! {
+            biased;
+            () = heard.notified() => said = true,
+            () = cx.run().clock().sleep(ms) => return (ms, said),
+        }
+    }
+}
+
+fn late(request: &LlmRequest, what: &str, ms: u64, setting: &str) -> Failure {
+    let message = format!("model `{}` {what} {} s", request.model, ms.div_ceil(1_000));
+    Failure::maybe(Problem::new(Code::X003, message).help(format!("raise `llm_config.{setting}`")))
 }
 
 /// Reads a structured answer: JSON as it is, in a code fence, or with words around it; it must fit the schema.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use ice_core::blueprint::NodeDoc;
 use ice_core::catalog::Effects;
+use ice_core::event::Fact;
 use ice_core::ports::{Failure, LlmReply, LlmRequest, Role};
 use ice_core::problem::Code;
 use ice_core::schema::{Direction, Schema};
@@ -151,8 +152,11 @@ impl Llm {
         let prompt = request.messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n");
         let shared = &cx.run().shared;
         let key = cx.node.cache.map(|cache| (keys::digest_of_json(&("llm", &request)), cache.ttl_ms));
-        if let Some(output) = key.and_then(|(key, _)| shared.cache.get(&key, cx.run().now())) {
-            return Ok(Done { cached: true, ..Done::new(output) });
+        if let Some((key, _)) = key {
+            if let Some(output) = shared.cache.get(&key, cx.run().now()) {
+                return Ok(Done { cached: true, ..Done::new(output) });
+            }
+            cx.run().push(&cx.path, cx.attempt, Fact::CacheMissed);
         }
         let (reply, fields) = self.answered(cx, request).await?;
         let mut output = Map::new();

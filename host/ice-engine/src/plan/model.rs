@@ -20,6 +20,12 @@ pub struct LlmConfig {
     pub max_tokens: Option<u32>,
     /// Bound on one request, in milliseconds.
     pub timeout_ms: Option<u64>,
+    /// Bound on the time until the first piece of an answer, in milliseconds.
+    pub first_token_timeout_ms: Option<u64>,
+    /// Bound on the time between two pieces of an answer, in milliseconds.
+    pub idle_timeout_ms: Option<u64>,
+    /// `provider/model`s that are asked in turn when the one before is not to be had.
+    pub fallback: Vec<Template>,
     /// Parameters passed on to the provider: `top_p`, `stop`, …
     pub extra: Map<String, Value>,
 }
@@ -39,6 +45,9 @@ const KEYS: &[&str] = &[
     "temperature",
     "max_tokens",
     "timeout",
+    "first_token_timeout",
+    "idle_timeout",
+    "fallback",
     "api_key",
     "base_url",
     "custom_parameters",
@@ -51,6 +60,9 @@ const KEYS: &[&str] = &[
 
 /// Where an account and its address belong: a blueprint is passed around.
 const OPERATOR_KEYS: &[&str] = &["api_key", "base_url"];
+
+/// Each of them may cost; more than a few hide that nothing works.
+const FALLBACKS_MAX: usize = 4;
 
 /// Models that are refused, by the start of their name without the provider.
 const BANNED: &[&str] = &["gpt-3.5"];
@@ -82,6 +94,13 @@ pub fn llm_config(cx: &mut PlanContext<'_>, doc: &NodeDoc) -> Option<LlmConfig> 
     let temperature = fields.number("temperature", 0.0, 2.0).or(own_temperature);
     let max_tokens = fields.whole("max_tokens", 1, u32::MAX.into()).or(own_tokens);
     let timeout_ms = fields.seconds("timeout");
+    let first_token_timeout_ms = fields.seconds("first_token_timeout");
+    let idle_timeout_ms = fields.seconds("idle_timeout");
+    let fallback = fields.texts("fallback");
+    if fallback.len() > FALLBACKS_MAX {
+        let message = format!("`fallback` names {} models", fallback.len());
+        fields.problem(Code::B005, "fallback", message, format!("name {FALLBACKS_MAX} at most"));
+    }
     let mut extra = fields.mapping("custom_parameters").cloned().unwrap_or_default();
     if let Some(stop) = fields.get("stop_sequences") {
         extra.insert("stop".to_owned(), stop.clone());
@@ -93,20 +112,31 @@ pub fn llm_config(cx: &mut PlanContext<'_>, doc: &NodeDoc) -> Option<LlmConfig> 
         cx.problem(Code::B017, &pointer, message, help);
         return None;
     };
-    let model = named(cx, &model, &pointer)?;
+    let model = named(cx, &model, &format!("{pointer}/model"))?;
+    let stand_ins = fallback.iter().enumerate().map(|(at, name)| named(cx, name, &format!("{pointer}/fallback/{at}")));
+    let fallback = stand_ins.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()?;
     let provider = match provider {
         Some(provider) => Some(cx.template(&Value::String(provider), &format!("{pointer}/provider"), None)?),
         None => None,
     };
     let max_tokens = max_tokens.and_then(|count| count.try_into().ok());
-    Some(LlmConfig { provider, model, temperature, max_tokens, timeout_ms, extra })
+    Some(LlmConfig {
+        provider,
+        model,
+        temperature,
+        max_tokens,
+        timeout_ms,
+        first_token_timeout_ms,
+        idle_timeout_ms,
+        fallback,
+        extra,
+    })
 }
 
 fn named(cx: &mut PlanContext<'_>, model: &str, pointer: &str) -> Option<Template> {
-    let pointer = format!("{pointer}/model");
     let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
     if BANNED.iter().any(|banned| name.starts_with(banned)) {
-        cx.problem(Code::B025, &pointer, format!("the model `{model}` is not used here"), "use `gpt-4o`");
+        cx.problem(Code::B025, pointer, format!("the model `{model}` is not used here"), "use `gpt-4o`");
     }
-    cx.template(&Value::String(model.to_owned()), &pointer, None)
+    cx.template(&Value::String(model.to_owned()), pointer, None)
 }

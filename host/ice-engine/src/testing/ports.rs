@@ -202,6 +202,7 @@ pub struct Answers {
     asked: Mutex<Vec<LlmRequest>>,
     answer: Option<Answer>,
     delay: Option<(Arc<dyn ice_core::ports::Clock>, u64)>,
+    pause: Option<(Arc<dyn ice_core::ports::Clock>, u64)>,
 }
 
 impl Answers {
@@ -247,6 +248,13 @@ impl Answers {
         self
     }
 
+    /// Pauses this long after every word.
+    #[must_use]
+    pub fn halting(mut self, clock: Arc<dyn ice_core::ports::Clock>, ms: u64) -> Self {
+        self.pause = Some((clock, ms));
+        self
+    }
+
     /// Every request so far, in order.
     pub fn asked(&self) -> Vec<LlmRequest> {
         self.asked.lock().expect("no test panics in here").clone()
@@ -269,8 +277,12 @@ fn priced(input_tokens: u64, output_tokens: u64) -> Usage {
 impl Llm for Answers {
     fn resolve(&self, request: &LlmRequest) -> Result<ModelInfo, Failure> {
         let estimate = priced(words(request), request.max_tokens.unwrap_or(1_000).into());
-        let provider = if request.provider.is_empty() { "test" } else { &request.provider };
-        Ok(ModelInfo { provider: provider.into(), model: request.model.clone(), estimate })
+        let (provider, model) = match request.model.split_once('/') {
+            Some(both) if request.provider.is_empty() => both,
+            _ if request.provider.is_empty() => ("test", &*request.model),
+            _ => (&*request.provider, &*request.model),
+        };
+        Ok(ModelInfo { provider: provider.into(), model: model.into(), estimate })
     }
 
     async fn complete(&self, request: &LlmRequest, deltas: Option<DeltaSink<'_>>) -> Result<LlmReply, Failure> {
@@ -288,10 +300,16 @@ impl Llm for Answers {
             }
         };
         if let Some(deltas) = deltas {
-            message.content.split_inclusive(' ').for_each(deltas);
+            for word in message.content.split_inclusive(' ') {
+                deltas(word);
+                if let Some((clock, ms)) = &self.pause {
+                    clock.sleep(*ms).await;
+                }
+            }
         }
         let usage = priced(words(request), tokens(&message.content));
-        let model = format!("{}/{}", self.resolve(request)?.provider, request.model);
+        let ModelInfo { provider, model, .. } = self.resolve(request)?;
+        let model = format!("{provider}/{model}");
         Ok(LlmReply { message, model, usage, offline: true, finish_reason: "stop".into() })
     }
 

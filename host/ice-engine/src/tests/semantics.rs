@@ -376,6 +376,8 @@ async fn a_cached_output_is_not_computed_again() {
         ";
     let ran = world.run(blueprint, json!({})).await;
     assert_eq!(["a", "b", "c"].map(|path| ran.state(path)), ["finished", "cached", "finished"]);
+    let missed = ran.events.iter().filter(|event| event.fact == Fact::CacheMissed);
+    assert_eq!(missed.map(|event| event.path.as_str()).collect::<Vec<_>>(), ["a"]);
     world.run(blueprint, json!({})).await;
     let counts = ["say", "post"].map(|name| world.outside.fakes.count(name));
     assert_eq!(counts, [1, 2], "what has effects is never taken from the cache");
