@@ -91,6 +91,27 @@ fn every_kind_has_a_good_example() {
     assert_eq!(kinds, known);
 }
 
+/// The page for people names every field of every kind, and its examples are blueprints.
+#[test]
+fn the_page_on_nodes_is_whole() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/nodes.md")).expect("the page");
+    let mut missing = Vec::new();
+    for kind in crate::nodes::NODES {
+        let title = format!("\n## `{}`\n", kind.name());
+        let section = page.split_once(&title).map(|(_, rest)| rest.split("\n## ").next().unwrap_or(rest));
+        let Some(section) = section else { panic!("`{}` has no section", kind.name()) };
+        let unnamed = kind.keys().iter().filter(|key| !section.contains(&format!("`{key}`")));
+        missing.extend(unnamed.map(|key| format!("{}.{key}", kind.name())));
+        let (_, example) = section.split_once("```yaml\n").expect("an example");
+        let example = example.split("```").next().unwrap_or_default();
+        if let Err(problems) = outcome(example, kind.name()) {
+            panic!("the example of `{}`:\n{problems}", kind.name());
+        }
+        assert!(example.contains(&format!("type: {}", kind.name())), "{}", kind.name());
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
 #[test]
 fn every_code_of_a_blueprint_has_a_bad_example() {
     let mut all = String::new();
