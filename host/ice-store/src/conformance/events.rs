@@ -131,6 +131,31 @@ pub async fn concurrent_creates_of_one_id_let_one_win<S: Backend>(store: S, _clo
     assert_eq!(store.read(&id("e"), 0, 10).await.expect("read"), lines(1, 3));
 }
 
+/// Executions that begin, go on and are given back at the same moments do not mix; nothing follows a lease given back.
+pub async fn whole_lives_at_once_stay_apart<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    let live = |number: u64| {
+        let (store, id) = (store.clone(), id(&format!("e{number}")));
+        async move {
+            let lease = store.create(&id, "n", &anna(), &lines(1, 1 + number % 3), 1000).await.expect("created");
+            let next = 2 + number % 3;
+            store.append(&lease, &lines(next, next + 1)).await.expect("appended");
+            let (released, late) = tokio::join!(store.release(&lease), async {
+                tokio::task::yield_now().await;
+                store.append(&lease, &lines(next + 2, next + 2)).await
+            });
+            released.expect("released");
+            if let Err(failure) = &late {
+                assert_eq!(failure.problem.code, Code::X040);
+            }
+            assert_eq!(store.release(&lease).await.expect_err("only once").problem.code, Code::X040);
+            assert_eq!(store.append(&lease, &lines(9, 9)).await.expect_err("too late").problem.code, Code::X040);
+            let last = if late.is_ok() { next + 2 } else { next + 1 };
+            assert_eq!(store.read(&id, 0, 20).await.expect("read"), lines(1, last));
+        }
+    };
+    join_all((0..100).map(live)).await;
+}
+
 /// An answer of megabytes is an event like any other.
 pub async fn big_events_fit<S: Backend>(store: S, _clock: Arc<ManualClock>) {
     let big = line(2, &"a\"ß☃".repeat(300_000));

@@ -9,10 +9,11 @@ use ice_core::ports::{Events, ExecutionRow, Failure, Lease};
 use sqlx::SqliteConnection;
 
 use super::Store;
-use super::append::{Append, insert};
-use super::writer::Order;
+use super::append::Append;
+use super::ends::{Beginning, Create, Release};
+use super::group::Entry;
 use crate::fault::{Fault, integer, natural};
-use crate::list::{RUNNING, Row, WAITING, event, exists, fenced, first_rows, held, holds, no_execution};
+use crate::list::{RUNNING, WAITING, event, fenced, held, holds, no_execution};
 
 #[async_trait]
 impl Events for Store {
@@ -24,42 +25,12 @@ impl Events for Store {
         first: &[Event],
         lease_ms: u64,
     ) -> Result<Lease, Failure> {
-        const INSERT: &str = "insert into executions \
-            (id, name, org, usr, status, started, updated, events, fence, holder, lease_until, waits, due) \
-            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10, ?11, ?12) on conflict (id) do nothing";
         let now = self.inner.clock.now_ms();
         let until = now.saturating_add(lease_ms);
-        let (id, name, who) = (id.0.clone(), name.to_owned(), who.clone());
-        let lease = Lease { execution: ExecutionId(id.clone()), fence: 1, until };
-        let (rows, span) = first_rows(first, now).map_err(Failure::never)?;
-        let started = first.first().map_or(now, |event| event.at);
         let holder = self.inner.holder.to_string();
-        self.write(move |connection| {
-            Box::pin(async move {
-                let inserted = sqlx::query(INSERT)
-                    .bind(&id)
-                    .bind(name)
-                    .bind(who.org)
-                    .bind(who.user)
-                    .bind(span.status.unwrap_or(RUNNING))
-                    .bind(integer(started))
-                    .bind(integer(span.updated))
-                    .bind(integer(span.last))
-                    .bind(holder)
-                    .bind(integer(until))
-                    .bind(span.waits.max(0))
-                    .bind(span.due)
-                    .execute(&mut *connection)
-                    .await?;
-                if inserted.rows_affected() == 0 {
-                    return Err(exists(&id).into());
-                }
-                let rows: Vec<(&str, &Row)> = rows.iter().map(|row| (id.as_str(), row)).collect();
-                insert(connection, &rows).await
-            })
-        })
-        .await?;
-        Ok(lease)
+        let beginning = Beginning { id, name, who, holder, now, until };
+        self.join(|reply| Ok(Entry::Create(Box::new(Create::new(beginning, first, reply)?)))).await?;
+        Ok(Lease { execution: id.clone(), fence: 1, until })
     }
 
     async fn claim(&self, id: &ExecutionId, lease_ms: u64) -> Result<Lease, Failure> {
@@ -73,21 +44,28 @@ impl Events for Store {
         const RENEW: &str =
             "update executions set lease_until = ?3 where id = ?1 and fence = ?2 and holder is not null";
         let until = self.inner.clock.now_ms().saturating_add(lease_ms);
-        let renewed = Lease { until, ..lease.clone() };
-        self.change_lease(RENEW, lease, until).await?;
-        Ok(renewed)
+        let (id, fence) = (lease.execution.0.clone(), integer(lease.fence));
+        self.write(move |connection| {
+            Box::pin(async move {
+                let renewed =
+                    sqlx::query(RENEW).bind(&id).bind(fence).bind(integer(until)).execute(&mut *connection).await?;
+                if renewed.rows_affected() == 0 {
+                    must_exist(connection, &id).await?;
+                    return Err(fenced(&id).into());
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        Ok(Lease { until, ..lease.clone() })
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), Failure> {
-        const RELEASE: &str = "update executions set holder = null, lease_until = ?3 \
-            where id = ?1 and fence = ?2 and holder is not null";
-        self.change_lease(RELEASE, lease, 0).await
+        self.join(|reply| Ok(Entry::Release(Release::new(lease, reply)))).await
     }
 
     async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure> {
-        let (append, answer) = Append::new(lease, events).map_err(Failure::never)?;
-        self.inner.orders.send(Order::Append(append)).await.map_err(|_| self.stopped())?;
-        answer.await.map_err(|_| self.stopped())?
+        self.join(|reply| Ok(Entry::Append(Append::new(lease, events, reply)?))).await
     }
 
     async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
@@ -158,25 +136,6 @@ impl Events for Store {
                 let query = sqlx::query_scalar(DUE).bind(integer(now)).bind(limit);
                 let ids: Vec<String> = query.fetch_all(connection).await?;
                 Ok(ids.into_iter().map(ExecutionId).collect())
-            })
-        })
-        .await
-    }
-}
-
-impl Store {
-    /// Runs a statement on the lease's row; X040 when the lease is not the newest, X041 without an execution.
-    async fn change_lease(&self, statement: &'static str, lease: &Lease, until: UnixMs) -> Result<(), Failure> {
-        let (id, fence) = (lease.execution.0.clone(), integer(lease.fence));
-        self.write(move |connection| {
-            Box::pin(async move {
-                let changed =
-                    sqlx::query(statement).bind(&id).bind(fence).bind(integer(until)).execute(&mut *connection).await?;
-                if changed.rows_affected() == 0 {
-                    must_exist(connection, &id).await?;
-                    return Err(fenced(&id).into());
-                }
-                Ok(())
             })
         })
         .await
