@@ -20,6 +20,7 @@ mod budget;
 mod durability;
 mod isolation;
 mod kinds;
+mod large;
 mod models;
 mod monitors;
 mod property;

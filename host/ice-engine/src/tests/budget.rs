@@ -1,9 +1,12 @@
 //! Money and tokens: before the start, before each call, inside loops and children.
 
+use std::future::Future;
+
 use ice_core::catalog::Effects;
 use ice_core::event::CapabilityUse;
 
 use super::*;
+use crate::testing::Cut;
 
 fn asks(budget: &str, model: &str) -> String {
     format!(
@@ -138,4 +141,52 @@ async fn a_call_that_failed_is_not_charged_and_frees_its_reservation() {
         .await;
     assert_eq!(ran.ending.status, FinalStatus::Completed);
     assert_eq!(ran.ending.usage.total_tokens(), 2);
+}
+
+/// Nine paid calls, of which a budget allows three.
+const PAID: &str = "
+    budget: {usd: 0.00012}
+    nodes:
+      - id: each
+        type: loop
+        items_source: [1, 2, 3, 4, 5, 6, 7, 8, 9]
+        body:
+          - {id: l, type: llm, prompt: a b c d e f g h i j, llm_config: {provider: test, model: m, max_tokens: 60}}
+    ";
+
+/// One process: everything it had running is gone afterwards.
+fn process<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(life)
+}
+
+#[test]
+fn a_loop_of_paid_calls_stops_at_the_same_total_wherever_it_was_cut_off() {
+    let (events, calm) = process(async {
+        let ran = World::new(Fakes::new()).run(PAID, json!({})).await;
+        (ran.events.len(), ran.ending)
+    });
+    assert_eq!((calm.status, calm.usage.cost_micro_usd), (FinalStatus::Failed, 60));
+    for cut in 1..events {
+        let outside = process(async {
+            let outside = Outside::new(Fakes::new(), Answers::echo());
+            outside.store.cut(Cut::After(cut));
+            let engine = outside.engine(NOW, 1);
+            tokio::select! {
+                biased;
+                () = outside.store.went_dark() => {}
+                _ = async { start(&engine, PAID, json!({})).await.finish().await } => {}
+            }
+            outside
+        });
+        let ending = process(async {
+            outside.store.cut(Cut::Never);
+            let id = outside.store.ids().pop().expect("it began");
+            outside.engine(NOW + 60_000, 1).resume(&id).await.unwrap().finish().await
+        });
+        let problem = |ending: &Ending| ending.problem.as_ref().map(|problem| problem.code);
+        assert_eq!((problem(&ending), ending.usage), (Some(Code::X005), calm.usage), "cut after {cut} events");
+        let asked = outside.llm.asked().len();
+        assert!(asked <= 4, "only an answer that never arrived is asked for again: {asked} after {cut} events");
+    }
 }
