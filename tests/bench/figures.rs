@@ -12,7 +12,7 @@ struct Table {
     cell: fn(&str, f64) -> String,
 }
 
-const COUNTS: &[&str] = &["1", "10", "100", "1000", "10000"];
+const COUNTS: &[&str] = &["1", "10", "100", "1000", "10000", "100000"];
 
 const TABLES: &[Table] = &[
     Table {
@@ -26,6 +26,13 @@ const TABLES: &[Table] = &[
         title: "Root, fan-out of no-op nodes, join: total (per node); columns are nodes between root and join",
         columns: COUNTS,
         cell: per_node,
+    },
+    Table { name: "scale", title: "At scale; each row says its unit", columns: &["figure"], cell: plain },
+    Table {
+        name: "api",
+        title: "`POST /api/v1/executions?wait_seconds=…` of one tool node, SQLite, over kept connections",
+        columns: &["p50 ms", "p99 ms", "executions/s"],
+        cell: plain,
     },
     Table {
         name: "call",
@@ -54,7 +61,7 @@ fn per_node(column: &str, ms: f64) -> String {
 }
 
 /// Three digits that count: more would be noise.
-fn plain(_column: &str, value: f64) -> String {
+pub(crate) fn plain(_column: &str, value: f64) -> String {
     match value {
         value if value >= 10_000.0 => {
             let digits = format!("{value:.0}");
@@ -104,6 +111,30 @@ impl Figures {
                 _ => self.note(line),
             }
         }
+    }
+
+    /// One figure. A row may say more after the words asked for, in brackets.
+    pub(crate) fn find(&self, table: &str, row: &str, column: &str) -> Option<f64> {
+        let same = |name: &str| name == row || name.strip_prefix(row).is_some_and(|rest| rest.starts_with(" ("));
+        let at = |figure: &&Figure| figure.table == table && figure.column == column && same(&figure.row);
+        self.all.iter().find(at).map(|figure| figure.value)
+    }
+
+    /// The smallest figure of a column of graphs that is neither ours nor the floor's, and whose it is.
+    pub(crate) fn fastest_peer(&self, table: &str, column: &str) -> Option<(&str, f64)> {
+        let peer = |figure: &&Figure| {
+            let own = ["**ice**", "ice,", "floor:"].iter().any(|word| figure.row.starts_with(word));
+            matches!(table, "chain" | "fan-out") && figure.table == table && figure.column == column && !own
+        };
+        let fastest = self.all.iter().filter(peer).min_by(|a, b| a.value.total_cmp(&b.value))?;
+        Some((fastest.row.split(',').next().unwrap_or(&fastest.row), fastest.value))
+    }
+
+    /// Lines as [`Figures::read`] takes them.
+    pub(crate) fn lines(&self) -> String {
+        let lines =
+            self.all.iter().map(|Figure { table, row, column, value }| format!("{table}\t{row}\t{column}\t{value}\n"));
+        lines.collect()
     }
 
     /// The tables and notes.

@@ -28,12 +28,12 @@ const SHAPES: [(&str, Shape); 2] = [("chain", chain), ("fan-out", fan_out)];
 
 const ALL: &[usize] = &[1, 10, 100, 1_000, 10_000];
 
-fn chain(count: usize) -> Graph {
+pub(crate) fn chain(count: usize) -> Graph {
     (0..count).map(|node| node.checked_sub(1).into_iter().collect()).collect()
 }
 
 /// The root is the first node, the join the last.
-fn fan_out(count: usize) -> Graph {
+pub(crate) fn fan_out(count: usize) -> Graph {
     let mut graph = vec![Vec::new()];
     graph.extend((0..count).map(|_| vec![0]));
     graph.push((1..=count).collect());
@@ -98,7 +98,7 @@ impl Subject {
         let ports = engine_ports(Arc::clone(&self.components), Arc::clone(store)).await;
         let engine = Engine::new(ports, EngineOptions::default());
         for &count in counts {
-            let document = self.document(&shape(count));
+            let document = document(self.tool, &self.args, &shape(count));
             let began = Instant::now();
             let parsed = Parsed::from_value(document).expect("the document is right");
             let plan = Arc::new(engine.plan(&parsed).await.expect("the blueprint is right"));
@@ -123,18 +123,16 @@ impl Subject {
             }
         }
     }
+}
 
-    fn document(&self, graph: &Graph) -> Value {
-        let node = |(number, needs): (usize, &Vec<usize>)| {
-            let needs: Vec<String> = needs.iter().map(|need| format!("n{need}")).collect();
-            json!({
-                "id": format!("n{number}"), "type": "tool", "tool_name": self.tool, "tool_args": self.args,
-                "dependencies": needs,
-            })
-        };
-        let nodes: Vec<Value> = graph.iter().enumerate().map(node).collect();
-        json!({ "schema_version": "1.2.0", "nodes": nodes })
-    }
+/// A blueprint of tool nodes.
+pub(crate) fn document(tool: &str, args: &Value, graph: &[Vec<usize>]) -> Value {
+    let node = |(number, needs): (usize, &Vec<usize>)| {
+        let needs: Vec<String> = needs.iter().map(|need| format!("n{need}")).collect();
+        json!({ "id": format!("n{number}"), "type": "tool", "tool_name": tool, "tool_args": args, "dependencies": needs })
+    };
+    let nodes: Vec<Value> = graph.iter().enumerate().map(node).collect();
+    json!({ "schema_version": "1.2.0", "nodes": nodes })
 }
 
 /// Runs the graph without any engine: first inline, then with one tokio task a node.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::calls::one;
 use crate::figures::{Figures, percentile_us};
-use crate::ports::{Alone, aggregator_bytes, runtime_of};
+use crate::ports::{AGGREGATOR_TOOL, Alone, aggregator_bytes, runtime_of};
 
 /// Compiling takes a good part of a second.
 const COLD_RUNS: usize = 5;
@@ -41,7 +41,7 @@ pub(crate) async fn measure(figures: &mut Figures) {
 
 /// Two calls in a new runtime, and how often compiled code was found on disk.
 async fn first_and_second(bytes: &[u8], cache: PathBuf) -> (Duration, Duration, u64) {
-    let runtime = runtime_of(bytes.to_vec(), Some(cache)).await;
+    let runtime = runtime_of(AGGREGATOR_TOOL, bytes.to_vec(), Some(cache)).await;
     let scope = Alone::new();
     let (first, second) = (one(&runtime, &scope).await, one(&runtime, &scope).await);
     (first, second, runtime.cache_counts().from_disk)

@@ -228,23 +228,28 @@ impl Artifacts for OneComponent {
 /// The tool of [`aggregator`].
 pub(crate) const AGGREGATOR_TOOL: &str = "aggregator_concat";
 
-/// Bytes of the first-party kit `aggregator`. Panics when `make plugins` did not build it.
-pub(crate) fn aggregator_bytes() -> Vec<u8> {
-    let file = "plugins/target/components/kits/aggregator.wasm";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+/// Bytes of a component, by its place under `plugins/`. Panics when `make plugins` did not build it.
+pub(crate) fn component_bytes(place: &str) -> Vec<u8> {
+    let file = format!("plugins/target/components/{place}.wasm");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&file);
     std::fs::read(path).unwrap_or_else(|error| panic!("cannot read `{file}` ({error}): run `make plugins`"))
 }
 
-/// A runtime that has these bytes for [`AGGREGATOR_TOOL`], and has not looked at them. Compiled code is kept in
+/// Bytes of the first-party kit `aggregator`.
+pub(crate) fn aggregator_bytes() -> Vec<u8> {
+    component_bytes("kits/aggregator")
+}
+
+/// A runtime that has these bytes for one tool, and has not looked at them. Compiled code is kept in
 /// `cache_dir`, where one is given.
-pub(crate) async fn runtime_of(bytes: Vec<u8>, cache_dir: Option<PathBuf>) -> Runtime {
+pub(crate) async fn runtime_of(name: &str, bytes: Vec<u8>, cache_dir: Option<PathBuf>) -> Runtime {
     let digest = Digest::of(&bytes);
     let Outside { clock, egress, models, memory } = Outside::new().await;
     let artifacts = Arc::new(OneComponent(bytes));
     let ports = RuntimePorts { artifacts, llm: models, memory, http: egress, clock };
     let options = RuntimeOptions { cache_dir, ..RuntimeOptions::default() };
     let runtime = Runtime::new(options, ports).expect("the sandbox starts on this machine");
-    runtime.set_catalog(tool(AGGREGATOR_TOOL, digest));
+    runtime.set_catalog(tool(name, digest));
     runtime
 }
 
@@ -252,7 +257,7 @@ pub(crate) async fn runtime_of(bytes: Vec<u8>, cache_dir: Option<PathBuf>) -> Ru
 pub(crate) async fn aggregator() -> Arc<Runtime> {
     let bytes = aggregator_bytes();
     let digest = Digest::of(&bytes);
-    let runtime = runtime_of(bytes, None).await;
+    let runtime = runtime_of(AGGREGATOR_TOOL, bytes, None).await;
     runtime.precompile(&digest).await.unwrap_or_else(|failure| panic!("{}", failure.problem));
     Arc::new(runtime)
 }
