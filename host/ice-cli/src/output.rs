@@ -32,6 +32,21 @@ impl Output {
         self.json
     }
 
+    /// Whether only results and problems are wanted.
+    pub(crate) fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// The same for a program that reads standard output, where that is no terminal.
+    pub(crate) fn for_reader(&self) -> Self {
+        Self { json: self.json || !std::io::stdout().is_terminal(), ..*self }
+    }
+
+    /// Whether colours are wanted.
+    pub(crate) fn color(&self) -> bool {
+        self.color
+    }
+
     /// Prints a line of data.
     pub(crate) fn line(&self, text: &str) {
         write_or_exit(&mut std::io::stdout().lock(), text);

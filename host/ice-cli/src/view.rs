@@ -1,5 +1,7 @@
 //! Follows an execution while it runs and prints what came of it.
 
+pub(crate) mod live;
+mod tree;
 pub(crate) mod waiting;
 
 use std::collections::BTreeMap;
@@ -52,19 +54,35 @@ pub(crate) async fn follow(handle: Handle, host: &Host, output: &Output) -> Resu
             }
         }
     };
-    let rest = match rest {
-        // It was just being given back when it was asked to stop.
-        Rest::Waiting if asked_to_stop => match host.engine.stop(&id, INTERRUPTED).await.map_err(|one| vec![one])? {
-            Stopping::Here(handle) => handle.rest().await,
-            Stopping::HasEnded | Stopping::Elsewhere => Rest::Waiting,
-        },
-        rest => rest,
-    };
+    let rest = rest_after(rest, &id, asked_to_stop, host).await?;
     bar.finish_and_clear();
+    print_rest(rest, &id, &spent, asked_to_stop, host, output).await
+}
+
+/// One that was just being given back when it was asked to stop is stopped now.
+async fn rest_after(rest: Rest, id: &ExecutionId, asked_to_stop: bool, host: &Host) -> Result<Rest, Vec<Problem>> {
+    if !asked_to_stop || rest != Rest::Waiting {
+        return Ok(rest);
+    }
+    Ok(match host.engine.stop(id, INTERRUPTED).await.map_err(|one| vec![one])? {
+        Stopping::Here(handle) => handle.rest().await,
+        Stopping::HasEnded | Stopping::Elsewhere => Rest::Waiting,
+    })
+}
+
+/// Prints what came of an execution, or what it waits for, and says how to exit.
+async fn print_rest(
+    rest: Rest,
+    id: &ExecutionId,
+    spent: &Usage,
+    interrupted: bool,
+    host: &Host,
+    output: &Output,
+) -> Result<Exit, Vec<Problem>> {
     host.runtime.take_refused().iter().for_each(|problem| output.warn(problem));
     match rest {
-        Rest::Ended(ending) => Ok(print(&id.0, &ending, asked_to_stop, output)),
-        Rest::Waiting => print_waits(&id, &spent, host, output).await,
+        Rest::Ended(ending) => Ok(print(&id.0, &ending, interrupted, output)),
+        Rest::Waiting => print_waits(id, spent, host, output).await,
     }
 }
 
@@ -96,11 +114,13 @@ fn counted(answers: usize) -> String {
 fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::ProgressBar, output: &Output) {
     let path = event.path.as_str();
     let took = |running: &mut BTreeMap<String, u64>| event.at.saturating_sub(running.remove(path).unwrap_or(event.at));
+    match &event.fact {
+        Fact::NodeStarted { .. } => drop(running.insert(path.to_owned(), event.at)),
+        Fact::NodeFinished { .. } => {}
+        Fact::NodeFailed { .. } | Fact::NodeRetried { .. } | Fact::WaitOpened { .. } => drop(running.remove(path)),
+        _ => {}
+    }
     let line = match &event.fact {
-        Fact::NodeStarted { .. } => {
-            running.insert(path.to_owned(), event.at);
-            None
-        }
         Fact::NodeFinished { usage, .. } => {
             let tokens = match usage.total_tokens() {
                 0 => String::new(),
@@ -108,18 +128,23 @@ fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::Pro
             };
             Some(format!("  done {path} ({} ms{tokens})", took(running)))
         }
-        Fact::NodeFailed { problem, .. } => {
-            running.remove(path);
-            Some(format!("  FAILED {path}: [{}] {}", problem.code, problem.message))
-        }
+        _ => told(event),
+    };
+    if let Some(line) = line {
+        if output.redraws() { bar.println(line) } else { output.note(&line) }
+    }
+    bar.set_message(running.keys().cloned().collect::<Vec<_>>().join(", "));
+}
+
+/// What a person is told of an event besides what is done.
+fn told(event: &Event) -> Option<String> {
+    let path = event.path.as_str();
+    match &event.fact {
+        Fact::NodeFailed { problem, .. } => Some(format!("  FAILED {path}: [{}] {}", problem.code, problem.message)),
         Fact::NodeRetried { problem, delay_ms, .. } => {
-            running.remove(path);
             Some(format!("  again {path} in {delay_ms} ms: {}", problem.message))
         }
-        Fact::WaitOpened { .. } => {
-            running.remove(path);
-            Some(format!("  asks {path}"))
-        }
+        Fact::WaitOpened { .. } => Some(format!("  asks {path}")),
         Fact::WaitResolved { resolution, .. } if resolution.timed_out => {
             Some(format!("  nobody answered {path} in time"))
         }
@@ -131,11 +156,7 @@ fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::Pro
             Some(format!("  {level} {path}: {message}"))
         }
         _ => None,
-    };
-    if let Some(line) = line {
-        if output.redraws() { bar.println(line) } else { output.note(&line) }
     }
-    bar.set_message(running.keys().cloned().collect::<Vec<_>>().join(", "));
 }
 
 /// Prints the outputs (all of the ending with `--json`), and the first failure on standard error.

@@ -5,7 +5,7 @@ mod archive;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use ice_core::blueprint;
+use ice_core::blueprint::{self, Parsed};
 use ice_core::catalog::{BundleEntry, Catalog};
 use ice_core::manifest::{Kind, UnixSeconds, short};
 use ice_core::problem::{Code, Exit, Problem};
@@ -166,17 +166,7 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
     let parsed = blueprint::parse(&document.to_string(), &entry)?;
     name_inputs(&mut inputs, files, &args);
 
-    // A blueprint may name an input that gets the address of a local HTTP bin when nobody gives one.
-    let bin = match parsed.blueprint.metadata.get("http_bin").and_then(Value::as_str) {
-        Some(input) if !inputs.contains_key(input) => {
-            refuse_own_bin(input, config).map_err(one)?;
-            let bin = HttpBin::start(0).await.map_err(one)?;
-            output.note(&format!("`{input}` is not given: posting to a local HTTP bin at http://{}", bin.address));
-            inputs.insert(input.to_owned(), json!(format!("http://{}/listings", bin.address)));
-            Some(bin)
-        }
-        _ => None,
-    };
+    let bin = local_bin(&parsed, &mut inputs, config, output).await?;
     let host = match &bin {
         Some(bin) => Host::open_with(config, output, &[bin.address.to_string()]).await?,
         None => host,
@@ -189,6 +179,25 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
         output.note(&format!("the HTTP bin received {}", bin.count()));
     }
     outcome
+}
+
+/// A blueprint may name an input that gets the address of a local HTTP bin when nobody gives one.
+pub(super) async fn local_bin(
+    parsed: &Parsed,
+    inputs: &mut Map<String, Value>,
+    config: &Config,
+    output: &Output,
+) -> Result<Option<HttpBin>, Vec<Problem>> {
+    let one = |problem: Problem| vec![problem];
+    let Some(input) = parsed.blueprint.metadata.get("http_bin").and_then(Value::as_str) else { return Ok(None) };
+    if inputs.contains_key(input) {
+        return Ok(None);
+    }
+    refuse_own_bin(input, config).map_err(one)?;
+    let bin = HttpBin::start(0).await.map_err(one)?;
+    output.note(&format!("`{input}` is not given: posting to a local HTTP bin at http://{}", bin.address));
+    inputs.insert(input.to_owned(), json!(format!("http://{}/listings", bin.address)));
+    Ok(Some(bin))
 }
 
 /// A bin on this machine may be posted to by whatever may use HTTP at all, and no lock says so.
@@ -230,7 +239,7 @@ fn name_inputs(inputs: &mut Map<String, Value>, files: Vec<Value>, args: &RunArg
 }
 
 /// The full name of a bundle's entry: of the bundle itself, the one it starts with.
-fn find(catalog: &Catalog, name: &str) -> Result<String, Problem> {
+pub(super) fn find(catalog: &Catalog, name: &str) -> Result<String, Problem> {
     if catalog.blueprints.contains_key(name) {
         return Ok(name.to_owned());
     }
@@ -240,7 +249,8 @@ fn find(catalog: &Catalog, name: &str) -> Result<String, Problem> {
     start.map(|entry| entry.name.clone()).ok_or_else(|| {
         let known = catalog.blueprints.keys().map(String::as_str);
         let problem = Problem::new(Code::R001, format!("no bundle or blueprint `{name}` is installed"));
-        match ice_core::blueprint::nearest(name, known.clone()) {
+        let bundles = catalog.blueprints.values().map(|entry| short(&entry.plugin));
+        match ice_core::blueprint::nearest(name, known.clone().chain(bundles)) {
             Some(meant) => problem.help(format!("did you mean `{meant}`?")),
             None if catalog.blueprints.is_empty() => {
                 problem.help("install one: `ice install NAME`, or `ice bundle load FILE`")

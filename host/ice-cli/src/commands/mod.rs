@@ -17,6 +17,7 @@ mod metering;
 mod plugins;
 mod publish;
 mod registry;
+mod run;
 mod run_blueprint;
 mod search;
 mod trust;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Audit(audit::Args),
     Search(search::SearchArgs),
+    Run(run::Args),
     RunBlueprint(run_blueprint::Args),
     /// Look at executions, resume and cancel them
     #[command(subcommand)]
@@ -99,6 +101,7 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
         Command::Verify(args) => verify::run(args, config, output),
         Command::Audit(args) => audit::run(args, config, output),
         Command::Search(args) => search::run(args, config, output).await,
+        Command::Run(args) => run::run(args, config, output).await,
         Command::RunBlueprint(args) => run_blueprint::run(args, config, output).await,
         Command::Executions(command) => executions::run(command, config, output).await,
         Command::Waits(command) => waits::run(command, config, output).await,
