@@ -6,8 +6,3 @@
 
 pub mod wire;
 
-#[cfg(feature = "http")]
-mod http;
-
-#[cfg(feature = "http")]
-pub use http::{Client, Sse, SseEvent};

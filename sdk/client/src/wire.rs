@@ -101,7 +101,8 @@ impl StartRequest {
 
 /// The request itself: bodies were documented as wrapped in `payload` once, and accepted without it.
 fn unwrapped(body: Value) -> Result<(Map<String, Value>, String), Vec<Problem>> {
-    let refuse = || vec![Problem::new(Code::A003, "the body is not a JSON object").help("send `{\"blueprint_id\": …}`")];
+    let refuse =
+        || vec![Problem::new(Code::A003, "the body is not a JSON object").help("send `{\"blueprint_id\": …}`")];
     let Value::Object(mut map) = body else { return Err(refuse()) };
     match map.remove("payload") {
         Some(Value::Object(payload)) if map.is_empty() => Ok((payload, "/payload".into())),

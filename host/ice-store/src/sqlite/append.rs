@@ -1,32 +1,32 @@
-//! The way of every event into the database: checked against the lease and the end of its list, then written in one
-//! transaction with whatever else was waiting.
+//! Events on their way into the database: checked against the lease and the end of their list, then written in one
+//! transaction with whatever else was waiting. The transaction itself is in `group.rs`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use ice_core::event::Event;
-use ice_core::ports::{Failure, Lease};
+use ice_core::ports::Lease;
 use ice_core::problem::Problem;
 use sqlx::SqliteConnection;
-use tokio::sync::oneshot;
 
-use super::writer::{begin, finish};
-use crate::fault::{Fault, integer, natural, primary_result};
+use crate::fault::{Fault, integer, natural};
 use crate::list::{Head, Row, Span, rows, span, verdict};
 
 /// Events of one execution, ready to be written.
 pub(super) struct Append {
-    execution: String,
+    pub(super) execution: String,
     fence: i64,
     /// `None` when there are no events: then only the lease is checked.
     span: Option<Span>,
     /// Made by the caller's task, so that the one task that writes does not serialize for everybody.
-    rows: Vec<Row>,
-    reply: oneshot::Sender<Result<(), Failure>>,
+    pub(super) rows: Vec<Row>,
 }
 
+/// The ends of lists by execution, and what a transaction does to them.
+pub(super) type Ends = HashMap<String, End>;
+
 /// The end of a list, and what this transaction does to it.
-struct End {
+pub(super) struct End {
     head: Head,
     /// `None` while nothing of it changes.
     written: Option<Span>,
@@ -34,87 +34,34 @@ struct End {
 
 impl Append {
     /// Prepares `events`. Fails when they are not consecutive among themselves.
-    pub(super) fn new(
-        lease: &Lease,
-        events: &[Event],
-    ) -> Result<(Self, oneshot::Receiver<Result<(), Failure>>), Problem> {
+    pub(super) fn new(lease: &Lease, events: &[Event]) -> Result<Self, Problem> {
         let span = span(events)?;
-        let (reply, answer) = oneshot::channel();
-        let rows = rows(events);
-        let append = Self { execution: lease.execution.0.clone(), fence: integer(lease.fence), span, rows, reply };
-        Ok((append, answer))
+        Ok(Self { execution: lease.execution.0.clone(), fence: integer(lease.fence), span, rows: rows(events) })
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.rows.iter().map(|row| row.fact.len()).sum()
-    }
-}
-
-/// Writes a group and replies to every one of its callers.
-pub(super) async fn commit(connection: &mut SqliteConnection, group: Vec<Append>, place: &str) {
-    let fault = match write(connection, &group).await {
-        Ok(verdicts) => {
-            for (append, verdict) in group.into_iter().zip(verdicts) {
-                answer(append, verdict.map_err(Failure::never));
-            }
-            return;
+    /// Lets the append continue its list, or says why it may not. One that is refused changes nothing.
+    pub(super) fn join(&self, ends: &mut Ends) -> Result<(), Problem> {
+        let end = ends.get_mut(&self.execution);
+        verdict(&self.execution, self.fence, self.span.as_ref(), end.as_ref().map(|end| &end.head))?;
+        if let (Some(span), Some(end)) = (self.span, end) {
+            end.head.events = span.last;
+            end.written = Some(end.written.map_or(span, |written| written.then(span)));
         }
-        Err(fault) => fault,
-    };
-    // A lock concerns the whole group. Anything else may be one append's own fault, such as an event that no longer
-    // fits on the disk; alone, the others may still go through.
-    let locked = matches!(&fault, Fault::Database(error) if matches!(primary_result(error), Some(5 | 6)));
-    if locked || group.len() == 1 {
-        let failure = fault.explain(place);
-        for append in group {
-            answer(append, Err(failure.clone()));
-        }
-        return;
+        Ok(())
     }
-    for append in group {
-        let verdict = match write(connection, std::slice::from_ref(&append)).await {
-            Ok(mut verdicts) => verdicts.pop().expect("one verdict an append").map_err(Failure::never),
-            Err(fault) => Err(fault.explain(place)),
-        };
-        answer(append, verdict);
-    }
-}
-
-fn answer(append: Append, verdict: Result<(), Failure>) {
-    // Whoever asked may be gone; the events are in the list all the same.
-    let _unread = append.reply.send(verdict);
-}
-
-/// One transaction for the whole group; one verdict an append.
-async fn write(connection: &mut SqliteConnection, group: &[Append]) -> Result<Vec<Result<(), Problem>>, Fault> {
-    begin(connection).await?;
-    let outcome = write_rows(connection, group).await;
-    finish(connection, outcome).await
-}
-
-async fn write_rows(connection: &mut SqliteConnection, group: &[Append]) -> Result<Vec<Result<(), Problem>>, Fault> {
-    let mut ends = ends(connection, group).await?;
-    let verdicts: Vec<Result<(), Problem>> = group.iter().map(|append| append.join(&mut ends)).collect();
-    let accepted = group.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok());
-    let rows: Vec<(&str, &Row)> =
-        accepted.flat_map(|(append, _)| append.rows.iter().map(|row| (append.execution.as_str(), row))).collect();
-    insert(connection, &rows).await?;
-    let ends: Vec<(&str, Span)> = ends.iter().filter_map(|(id, end)| Some((id.as_str(), end.written?))).collect();
-    update(connection, &ends).await?;
-    Ok(verdicts)
 }
 
 /// A statement for many rows at once, in three sizes. Every execution of a statement costs a change of threads, which
 /// is dearer than a row; so a group is cut into as few as possible, and there are only three texts to prepare.
-struct Pieces([(usize, String); 3]);
+pub(super) struct Pieces([(usize, String); 3]);
 
 impl Pieces {
-    fn new(before: &str, row: &str, after: &str) -> Self {
+    pub(super) fn new(before: &str, row: &str, after: &str) -> Self {
         Self([64, 8, 1].map(|size| (size, format!("{before}{}{after}", vec![row; size].join(", ")))))
     }
 
     /// Cuts `rows` from the front, the largest pieces first.
-    fn cut<'a, T>(&'static self, mut rows: &'a [T]) -> impl Iterator<Item = (&'static str, &'a [T])> {
+    pub(super) fn cut<'a, T>(&'static self, mut rows: &'a [T]) -> impl Iterator<Item = (&'static str, &'a [T])> {
         std::iter::from_fn(move || {
             let (size, statement) = self.0.iter().find(|(size, _)| *size <= rows.len())?;
             let (piece, rest) = rows.split_at(*size);
@@ -142,7 +89,8 @@ pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[(&str, &Ro
 }
 
 /// Brings the rows of executions to the ends of their lists.
-async fn update(connection: &mut SqliteConnection, ends: &[(&str, Span)]) -> Result<(), Fault> {
+pub(super) async fn update(connection: &mut SqliteConnection, ends: &Ends) -> Result<(), Fault> {
+    let ends: Vec<(&str, Span)> = ends.iter().filter_map(|(id, end)| Some((id.as_str(), end.written?))).collect();
     static UPDATE: LazyLock<Pieces> = LazyLock::new(|| {
         let before = "with ended (id, events, updated, status, waits, due) as (values ";
         let after = ") update executions set events = ended.events, updated = ended.updated, \
@@ -152,7 +100,7 @@ async fn update(connection: &mut SqliteConnection, ends: &[(&str, Span)]) -> Res
             from ended where executions.id = ended.id";
         Pieces::new(before, "(?, ?, ?, ?, ?, ?)", after)
     });
-    for (statement, piece) in UPDATE.cut(ends) {
+    for (statement, piece) in UPDATE.cut(&ends) {
         let mut query = sqlx::query(statement);
         for (id, span) in piece {
             query = query.bind((*id).to_owned()).bind(integer(span.last));
@@ -163,27 +111,13 @@ async fn update(connection: &mut SqliteConnection, ends: &[(&str, Span)]) -> Res
     Ok(())
 }
 
-/// The ends of the lists that the group wants to continue; an execution that is missing here does not exist.
-async fn ends(connection: &mut SqliteConnection, group: &[Append]) -> Result<HashMap<String, End>, Fault> {
+/// The ends of the lists that these executions have; one that is missing here does not exist.
+pub(super) async fn ends(connection: &mut SqliteConnection, executions: &[&str]) -> Result<Ends, Fault> {
     const ENDS: &str = "select executions.id, fence, holder is not null, events from json_each(?1) as wanted \
         cross join executions on executions.id = wanted.value";
-    let ids: Vec<&str> = group.iter().map(|append| append.execution.as_str()).collect();
     let found: Vec<(String, i64, bool, i64)> =
-        sqlx::query_as(ENDS).bind(serde_json::to_string(&ids).expect("texts")).fetch_all(connection).await?;
+        sqlx::query_as(ENDS).bind(serde_json::to_string(executions).expect("texts")).fetch_all(connection).await?;
     let end =
         |(id, fence, held, events)| (id, End { head: Head { fence, held, events: natural(events) }, written: None });
     Ok(found.into_iter().map(end).collect())
-}
-
-impl Append {
-    /// Lets the append continue its list, or says why it may not. One that is refused changes nothing.
-    fn join(&self, ends: &mut HashMap<String, End>) -> Result<(), Problem> {
-        let end = ends.get_mut(&self.execution);
-        verdict(&self.execution, self.fence, self.span.as_ref(), end.as_ref().map(|end| &end.head))?;
-        if let (Some(span), Some(end)) = (self.span, end) {
-            end.head.events = span.last;
-            end.written = Some(end.written.map_or(span, |written| written.then(span)));
-        }
-        Ok(())
-    }
 }

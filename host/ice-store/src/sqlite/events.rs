@@ -1,4 +1,4 @@
-//! Executions and their event lists: leases, reading, listing. Appending is in `append.rs`.
+//! Executions and their event lists: leases, reading, listing. Beginning, continuing and giving back are in `group.rs`.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,11 @@ use ice_core::ports::{Events, ExecutionRow, Failure, Lease};
 use sqlx::SqliteConnection;
 
 use super::Store;
-use super::append::{Append, insert};
+use super::append::Append;
+use super::group::{Create, Part, Work};
 use super::writer::Order;
 use crate::fault::{Fault, integer, natural};
-use crate::list::{RUNNING, Row, WAITING, event, exists, fenced, first_rows, held, holds, no_execution};
+use crate::list::{RUNNING, WAITING, event, fenced, held, holds, no_execution};
 
 #[async_trait]
 impl Events for Store {
@@ -24,42 +25,12 @@ impl Events for Store {
         first: &[Event],
         lease_ms: u64,
     ) -> Result<Lease, Failure> {
-        const INSERT: &str = "insert into executions \
-            (id, name, org, usr, status, started, updated, events, fence, holder, lease_until, waits, due) \
-            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10, ?11, ?12) on conflict (id) do nothing";
         let now = self.inner.clock.now_ms();
         let until = now.saturating_add(lease_ms);
-        let (id, name, who) = (id.0.clone(), name.to_owned(), who.clone());
-        let lease = Lease { execution: ExecutionId(id.clone()), fence: 1, until };
-        let (rows, span) = first_rows(first, now).map_err(Failure::never)?;
-        let started = first.first().map_or(now, |event| event.at);
         let holder = self.inner.holder.to_string();
-        self.write(move |connection| {
-            Box::pin(async move {
-                let inserted = sqlx::query(INSERT)
-                    .bind(&id)
-                    .bind(name)
-                    .bind(who.org)
-                    .bind(who.user)
-                    .bind(span.status.unwrap_or(RUNNING))
-                    .bind(integer(started))
-                    .bind(integer(span.updated))
-                    .bind(integer(span.last))
-                    .bind(holder)
-                    .bind(integer(until))
-                    .bind(span.waits.max(0))
-                    .bind(span.due)
-                    .execute(&mut *connection)
-                    .await?;
-                if inserted.rows_affected() == 0 {
-                    return Err(exists(&id).into());
-                }
-                let rows: Vec<(&str, &Row)> = rows.iter().map(|row| (id.as_str(), row)).collect();
-                insert(connection, &rows).await
-            })
-        })
-        .await?;
-        Ok(lease)
+        let create = Create::new(id, name, who, first, holder, (now, until)).map_err(Failure::never)?;
+        self.join(Work::Create(Box::new(create))).await?;
+        Ok(Lease { execution: id.clone(), fence: 1, until })
     }
 
     async fn claim(&self, id: &ExecutionId, lease_ms: u64) -> Result<Lease, Failure> {
@@ -79,15 +50,11 @@ impl Events for Store {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), Failure> {
-        const RELEASE: &str = "update executions set holder = null, lease_until = ?3 \
-            where id = ?1 and fence = ?2 and holder is not null";
-        self.change_lease(RELEASE, lease, 0).await
+        self.join(Part::release(lease)).await
     }
 
     async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure> {
-        let (append, answer) = Append::new(lease, events).map_err(Failure::never)?;
-        self.inner.orders.send(Order::Append(append)).await.map_err(|_| self.stopped())?;
-        answer.await.map_err(|_| self.stopped())?
+        self.join(Work::Append(Append::new(lease, events).map_err(Failure::never)?)).await
     }
 
     async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
@@ -98,7 +65,18 @@ impl Events for Store {
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
         let who = who.clone();
         let now = self.inner.clock.now_ms();
-        Store::read(self, move |connection| Box::pin(list(connection, who, limit, now))).await
+        Store::read(self, move |connection| Box::pin(list(connection, who, None, limit, now))).await
+    }
+
+    async fn older(&self, who: &Identity, than: &ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
+        let (who, than) = (who.clone(), than.0.clone());
+        let now = self.inner.clock.now_ms();
+        Store::read(self, move |connection| Box::pin(list(connection, who, Some(than), limit, now))).await
+    }
+
+    async fn left(&self, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        let now = self.inner.clock.now_ms();
+        Store::read(self, move |connection| Box::pin(left(connection, limit, now))).await
     }
 
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure> {
@@ -165,6 +143,13 @@ impl Events for Store {
 }
 
 impl Store {
+    /// Has something done together with what else waits. It is durable when this returns.
+    async fn join(&self, work: Work) -> Result<(), Failure> {
+        let (part, answer) = Part::new(work);
+        self.inner.orders.send(Order::Join(part)).await.map_err(|_| self.stopped())?;
+        answer.await.map_err(|_| self.stopped())?
+    }
+
     /// Runs a statement on the lease's row; X040 when the lease is not the newest, X041 without an execution.
     async fn change_lease(&self, statement: &'static str, lease: &Lease, until: UnixMs) -> Result<(), Failure> {
         let (id, fence) = (lease.execution.0.clone(), integer(lease.fence));
@@ -183,7 +168,7 @@ impl Store {
     }
 }
 
-async fn must_exist(connection: &mut SqliteConnection, id: &str) -> Result<(), Fault> {
+pub(super) async fn must_exist(connection: &mut SqliteConnection, id: &str) -> Result<(), Fault> {
     const FIND: &str = "select exists (select 1 from executions where id = ?1)";
     let found: bool = sqlx::query_scalar(FIND).bind(id).fetch_one(connection).await?;
     if found { Ok(()) } else { Err(no_execution(id).into()) }
@@ -225,13 +210,20 @@ async fn read(connection: &mut SqliteConnection, id: String, after: u64, limit: 
 async fn list(
     connection: &mut SqliteConnection,
     who: Identity,
+    than: Option<String>,
     limit: u32,
     now: UnixMs,
 ) -> Result<Vec<ExecutionRow>, Fault> {
     const LIST: &str = "select id, name, status, started, updated, events, holder, lease_until, waits from executions \
         where org = ?1 and usr = ?2 order by started desc, id desc limit ?3";
+    const OLDER: &str = "select id, name, status, started, updated, events, holder, lease_until, waits from executions \
+        where org = ?1 and usr = ?2 and (started, id) < (select started, id from executions where id = ?4) \
+        order by started desc, id desc limit ?3";
     type Row = (String, String, String, i64, i64, i64, Option<String>, i64, i64);
-    let rows: Vec<Row> = sqlx::query_as(LIST).bind(who.org).bind(who.user).bind(limit).fetch_all(connection).await?;
+    let query = sqlx::query_as(if than.is_some() { OLDER } else { LIST });
+    let query = query.bind(who.org).bind(who.user).bind(limit);
+    let query = if let Some(than) = than { query.bind(than) } else { query };
+    let rows: Vec<Row> = query.fetch_all(connection).await?;
     // Usually one process holds them all: it is looked up once.
     let mut known: HashMap<String, bool> = HashMap::new();
     let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
@@ -246,4 +238,14 @@ async fn list(
         waits: natural(waits),
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// Whether a holder lives can only be asked here, so every running execution is looked at.
+async fn left(connection: &mut SqliteConnection, limit: u32, now: UnixMs) -> Result<Vec<ExecutionId>, Fault> {
+    const RUNNING_NOW: &str = "select id, holder, lease_until from executions where status = ?1 order by started, id";
+    let rows: Vec<(String, Option<String>, i64)> =
+        sqlx::query_as(RUNNING_NOW).bind(RUNNING).fetch_all(connection).await?;
+    let free = |holder: Option<&str>, until: i64| !holder.is_some_and(|holder| holds(holder, natural(until), now));
+    let left = rows.into_iter().filter(|(_, holder, until)| free(holder.as_deref(), *until));
+    Ok(left.take(limit as usize).map(|(id, ..)| ExecutionId(id)).collect())
 }

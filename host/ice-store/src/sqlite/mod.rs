@@ -23,6 +23,7 @@ mod check;
 mod documents;
 mod events;
 mod every;
+mod group;
 mod memory;
 mod migrate;
 mod nearest;

@@ -1,4 +1,4 @@
-//! The one task that writes. Appends that arrive while it commits are committed together by the next transaction.
+//! The one task that writes. What arrives while it commits is committed together by the next transaction.
 //!
 //! That is group commit without a timer: an idle store commits at once, a busy one in ever larger groups, and the
 //! price of a commit is shared by whoever had to wait for it anyway.
@@ -6,16 +6,11 @@
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::append::{Append, commit};
+use super::group::{Group, Part, commit};
 use crate::fault::{Fault, Work};
 
 /// Orders that may wait. A caller beyond them waits itself.
 const WAITING_MAX: usize = 1024;
-
-/// One transaction takes at most so many appends, and stops taking more at so many bytes: other processes wait for
-/// its lock, and its rows are in memory twice.
-const GROUP_MAX: usize = 512;
-const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// Work that replies to its caller by itself.
 pub(super) type Errand =
@@ -24,7 +19,7 @@ pub(super) type Errand =
 /// What the task is asked to do, in the order of asking.
 pub(super) enum Order {
     /// Joins the next group.
-    Append(Append),
+    Join(Part),
     /// Runs alone.
     Run(Errand),
     /// Ends the task.
@@ -43,7 +38,7 @@ async fn serve(mut connection: SqliteConnection, place: String, mut waiting: mps
     let mut next = waiting.recv().await;
     while let Some(order) = next.take() {
         match order {
-            Order::Append(first) => {
+            Order::Join(first) => {
                 let (group, other) = gather(first, &mut waiting);
                 commit(&mut connection, group, &place).await;
                 next = other;
@@ -66,15 +61,15 @@ async fn serve(mut connection: SqliteConnection, place: String, mut waiting: mps
     }
 }
 
-/// The appends that wait already, up to the bounds or the first order of another kind, which is returned beside them.
-fn gather(first: Append, waiting: &mut mpsc::Receiver<Order>) -> (Vec<Append>, Option<Order>) {
-    let mut bytes = first.bytes();
-    let mut group = vec![first];
-    while group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
+/// The parts that wait already, up to the bounds or the first order that cannot join, which is returned beside them.
+fn gather(first: Part, waiting: &mut mpsc::Receiver<Order>) -> (Group, Option<Order>) {
+    let mut group = Group::of(first);
+    while !group.is_full() {
         match waiting.try_recv() {
-            Ok(Order::Append(append)) => {
-                bytes += append.bytes();
-                group.push(append);
+            Ok(Order::Join(part)) => {
+                if let Err(part) = group.join(part) {
+                    return (group, Some(Order::Join(part)));
+                }
             }
             Ok(other) => return (group, Some(other)),
             Err(_) => break,
