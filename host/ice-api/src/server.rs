@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use crate::app::Api;
+use crate::auth::Access;
 
 /// Connections at once; the next one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 2_048;
@@ -34,25 +36,46 @@ const LEFT_EVERY: u64 = 60;
 /// Executions taken up at once.
 const LEFT_MAX: u32 = 1_000;
 
-/// Serves `api` on `listener` until `stop` returns. Executions that another process left are taken up at the start and
-/// while it runs, and those whose waits run out are woken. Then nobody waits any longer, and executions have `grace_ms`
-/// to come to rest. Returns how many have not: the next process goes on with them.
-pub async fn serve(listener: TcpListener, api: &Api, stop: impl Future<Output = ()>, grace_ms: u64) -> usize {
-    let mut connections = JoinSet::new();
-    let accepting = accept(&listener, api, &mut connections);
-    tokio::select! {
-        () = accepting => {}
-        () = tend(api) => {}
-        () = stop => {}
+/// A socket that listens, before anybody is answered.
+pub struct Server {
+    listener: TcpListener,
+    /// Where it listens; the port is the one it got.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Listens on `address`; port 0 takes any free one. A013 when `access` must not be given there, C003 when it cannot
+    /// be had.
+    pub async fn bind(address: SocketAddr, access: &Access) -> Result<Self, Problem> {
+        access.fits(address.ip())?;
+        let refuse = |error: std::io::Error| {
+            Problem::new(Code::C003, format!("the server cannot listen on {address}: {error}"))
+                .help("choose another port, or 0 for any free one")
+        };
+        let listener = TcpListener::bind(address).await.map_err(refuse)?;
+        let address = listener.local_addr().map_err(refuse)?;
+        Ok(Self { listener, address })
     }
-    drop(listener);
-    let left = api.stop(grace_ms).await;
-    let answered = async { while connections.join_next().await.is_some() {} };
-    tokio::select! {
-        () = answered => {}
-        () = api.0.parts.clock.sleep(grace_ms) => {}
+
+    /// Answers until `stop` returns. Executions that another process left are taken up at the start and while it runs,
+    /// and those whose waits run out are woken. Then nobody waits any longer, and executions have `grace_ms` to come to
+    /// rest. Returns how many have not: the next process goes on with them.
+    pub async fn serve(self, api: &Api, stop: impl Future<Output = ()>, grace_ms: u64) -> usize {
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            () = accept(&self.listener, api, &mut connections) => {}
+            () = tend(api) => {}
+            () = stop => {}
+        }
+        drop(self.listener);
+        let left = api.stop(grace_ms).await;
+        let answered = async { while connections.join_next().await.is_some() {} };
+        tokio::select! {
+            () = answered => {}
+            () = api.0.parts.clock.sleep(grace_ms) => {}
+        }
+        left
     }
-    left
 }
 
 /// Never returns.

@@ -6,3 +6,8 @@
 
 pub mod wire;
 
+#[cfg(feature = "http")]
+mod http;
+
+#[cfg(feature = "http")]
+pub use http::{Client, Sse, SseEvent};
