@@ -53,6 +53,12 @@ impl Plans {
         Some(Arc::clone(&kept.plan))
     }
 
+    /// How many are kept.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).kept.len()
+    }
+
     fn keep(&self, key: Key, plan: &Arc<Plan>, catalog: Arc<Catalog>) {
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if shelf.kept.len() >= PLANS_MAX && !shelf.kept.contains_key(&key) {
