@@ -210,7 +210,7 @@ fn a_server_without_a_token_does_not_start_unless_only_this_machine_can_ask() {
     let home = Home::empty();
     let refused = home.run(&["serve", "--listen", "127.0.0.1:0", "--json"]).exits(2).json();
     assert_eq!(refused["problems"][0]["code"], "ICE-A013", "{refused}");
-    let open = home.run(&["serve", "--listen", "0.0.0.0:0", "--dev-no-auth", "--json"]).exits(2).json();
+    let open = home.run(&["serve", "--listen", "192.0.2.1:0", "--dev-no-auth", "--json"]).exits(2).json();
     assert_eq!(open["problems"][0]["code"], "ICE-A013", "{open}");
     let short = home.write("token", "short\n");
     let short = home.run(&["serve", "--token-file", &short, "--json"]).exits(2).json();
