@@ -30,8 +30,8 @@ const TABLES: &[Table] = &[
     Table { name: "scale", title: "At scale; each row says its unit", columns: &["figure"], cell: plain },
     Table {
         name: "api",
-        title: "`POST /api/v1/executions?wait_seconds=…` of one tool node, SQLite, over kept connections",
-        columns: &["p50 ms", "p99 ms", "executions/s"],
+        title: "`POST /api/v1/executions?wait_seconds=…` to `ice serve`, durable on SQLite, over kept connections",
+        columns: &["p50 ms", "p99 ms", "requests/s"],
         cell: plain,
     },
     Table {

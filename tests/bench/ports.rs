@@ -106,6 +106,14 @@ impl Events for InMemory {
         refused()
     }
 
+    async fn older(&self, _: &Identity, _: &ExecutionId, _: u32) -> Result<Vec<ExecutionRow>, Failure> {
+        refused()
+    }
+
+    async fn left(&self, _: u32) -> Result<Vec<ExecutionId>, Failure> {
+        refused()
+    }
+
     async fn request_cancel(&self, _: &ExecutionId, _: &str) -> Result<bool, Failure> {
         refused()
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what sets a test up may fail it")]
 
+mod api;
 mod audit;
 mod bundles;
 mod chatkit;

@@ -1,6 +1,7 @@
 //! The one composition root: decides who stands behind every port.
 
 mod network;
+mod serving;
 mod supply;
 
 use std::collections::BTreeMap;
@@ -157,6 +158,7 @@ pub(crate) struct Host {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) models: Arc<Models>,
     pub(crate) catalog: Arc<Catalog>,
+    storage: Storage,
     identity: Identity,
     budget: ice_core::budget::Budget,
     /// Plugins that were left out, each with why.
@@ -209,12 +211,12 @@ impl Host {
             http,
             events: Arc::clone(&storage.store) as Arc<dyn Events>,
             documents: Arc::clone(&storage.store) as Arc<dyn Documents>,
-            clock: storage.clock,
+            clock: Arc::clone(&storage.clock),
         };
         let (egress, alert_gateways) = (config.node_egress.clone(), config.alert_gateways.clone());
         let engine = Engine::new(ports, EngineOptions { egress, alert_gateways, ..EngineOptions::default() });
         let (identity, budget) = (config.identity.clone(), config.budget);
-        Ok(Self { engine, runtime, models, catalog, identity, budget, left_out: installed.problems })
+        Ok(Self { engine, runtime, models, catalog, storage, identity, budget, left_out: installed.problems })
     }
 
     /// What to start, with the limits of this host.

@@ -25,7 +25,7 @@ pub use inputs::InputSpec;
 pub use nearest::{did_you_mean, nearest};
 pub use positions::Positions;
 pub use retry::{Jitter, RetryPolicy, Strategy};
-pub use shape::{COMMON_KEYS, node_docs};
+pub use shape::{COMMON_KEYS, budget, node_docs};
 
 /// A document is read into memory whole, by hosts that others can send documents to.
 pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;

@@ -363,6 +363,10 @@ pub trait Events: Send + Sync {
     async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure>;
     /// Lists executions of `who`, newest first.
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure>;
+    /// What [`Events::list`] goes on with after `than`; nothing when there is no such execution.
+    async fn older(&self, who: &Identity, than: &ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>, Failure>;
+    /// Executions of everybody that neither ended nor wait and that no live process holds, oldest first.
+    async fn left(&self, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
     /// Leaves a request to cancel for whichever process holds the execution. True if it was running.
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure>;
     /// The request left by [`Events::request_cancel`], if any.

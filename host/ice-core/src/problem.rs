@@ -237,6 +237,25 @@ codes! {
     X080 E_MEMORY_TOO_LARGE 413 Failed "A key, text or metadata is over the limit of the memory.";
     X081 E_MEMORY_INVALID 422 Failed "A memory call without identity, scope, key or query, or with metadata that is no object.";
 
+    // A: the HTTP API.
+    A001 E_NO_TOKEN 401 Refused "A request carries no bearer token.";
+    A002 E_WRONG_TOKEN 403 Refused "The bearer token of a request is not the one of this host.";
+    A003 E_REQUEST 422 Usage "The body, query or a header of a request is not in its form.";
+    A004 E_BODY_TOO_LARGE 413 Usage "The body of a request is over the limit.";
+    A005 E_NO_ROUTE 404 Usage "The API has nothing under this path.";
+    A006 E_METHOD 405 Usage "What is under this path does not take this method.";
+    A007 E_MEDIA_TYPE 415 Usage "The body of a request is not declared as JSON.";
+    A008 E_RATE 429 Refused "More requests came for one route than the operator allows in a while.";
+    A009 E_LOCK_MISSING 428 Usage "A request that changes something does not say in `X-Version-Lock` which version it knows.";
+    A010 E_LOCK_OTHER 409 Usage "The version that `X-Version-Lock` names is not the one there is.";
+    A011 E_HOST_NAME 403 Refused "A request came under a host name that this server does not go by.";
+    A012 E_INTERNAL 500 Failed "The host made a mistake; what it was is in its log.";
+    A013 E_OPEN_SERVER 400 Usage "A server would listen without a token, or with one that is too weak.";
+    A014 E_BUSY 503 Failed "The server runs as many executions as it may, or is about to stop.";
+    A015 E_SLOW_BODY 408 Failed "The body of a request did not arrive in time.";
+    A016 E_BLUEPRINT_GONE 404 Failed "No blueprint is stored or installed under this id.";
+    A017 E_ANSWER 502 Failed "A server answered with something that is not in the form of this API.";
+
     // C: configuration, command line, files of the user.
     C001 E_USAGE 400 Usage "A command was given arguments that do not go together.";
     C002 E_FILE 400 Usage "A file could not be read or written.";

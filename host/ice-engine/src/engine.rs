@@ -409,7 +409,7 @@ fn checked_inputs(plan: &Plan, inputs: Value) -> Result<Value, Vec<Problem>> {
 }
 
 /// The smaller of each limit.
-pub(crate) fn tighter(a: Budget, b: Budget) -> Budget {
+pub fn tighter(a: Budget, b: Budget) -> Budget {
     let least = |a: Option<u64>, b: Option<u64>| [a, b].into_iter().flatten().min();
     Budget { micro_usd: least(a.micro_usd, b.micro_usd), tokens: least(a.tokens, b.tokens), ms: least(a.ms, b.ms) }
 }

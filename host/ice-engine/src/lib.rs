@@ -3,7 +3,7 @@
 //! Reading order: [`plan`] makes a checked graph of a blueprint; [`scheduler`] alone decides order, retry, skip and
 //! cancel, without I/O; `driver` does what it says, one task per execution; `attempt` is one try of one node; `nodes`
 //! holds the kinds; `asking` asks people, `waits` takes their answers; `activity` knows when nothing but answers is
-//! missing; `journal` is the growing list of events; [`Engine`] starts, resumes and cancels.
+//! missing; `journal` is the growing list of events; `present` is what this process runs now; [`Engine`] starts, resumes and cancels.
 //!
 //! Knows the outside only through `ice_core::ports`: no HTTP, no SQL, no wasm, no provider here.
 #![warn(missing_docs)]
@@ -36,6 +36,7 @@ mod lease;
 mod live;
 mod meter;
 mod preflight;
+mod present;
 mod reservation;
 mod resting;
 mod retry;
@@ -46,7 +47,7 @@ mod stop;
 mod waits;
 
 pub use context::NodeRun;
-pub use engine::{Engine, StartExecution, Stopping};
+pub use engine::{Engine, StartExecution, Stopping, tighter};
 pub use journal::Grouping;
 pub use live::{EventStream, Handle, Live, Rest};
 pub use run::{EngineOptions, Ports};

@@ -131,13 +131,18 @@ pub struct Handle {
 impl Handle {
     /// Follows the execution from its first event to its last.
     pub fn events(&self) -> EventStream {
+        self.events_after(0)
+    }
+
+    /// Follows the execution from the event that comes after `seq`, for somebody who has seen those before.
+    pub fn events_after(&self, seq: u64) -> EventStream {
         EventStream {
             id: self.id.clone(),
             store: Arc::clone(&self.store),
             receiver: self.control.stage.sender.subscribe(),
             control: Arc::clone(&self.control),
             ready: VecDeque::new(),
-            last: 0,
+            last: seq,
             behind: true,
             over: self.control.rest.borrow().is_some(),
             ended: false,

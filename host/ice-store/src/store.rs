@@ -118,6 +118,14 @@ impl Events for Store {
         ask!(self, backend => backend.list(who, limit).await)
     }
 
+    async fn older(&self, who: &Identity, than: &ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
+        ask!(self, backend => backend.older(who, than, limit).await)
+    }
+
+    async fn left(&self, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        ask!(self, backend => backend.left(limit).await)
+    }
+
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure> {
         ask!(self, backend => backend.request_cancel(id, reason).await)
     }

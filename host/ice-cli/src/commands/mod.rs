@@ -20,6 +20,7 @@ mod registry;
 mod run;
 mod run_blueprint;
 mod search;
+mod serve;
 mod trust;
 mod verify;
 mod waits;
@@ -81,6 +82,7 @@ pub(crate) enum Command {
     Login(registry::LoginArgs),
     Logout(registry::LogoutArgs),
     Doctor(doctor::Args),
+    Serve(serve::Args),
     HttpBin(http_bin::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -116,6 +118,7 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
         Command::Login(args) => registry::login(args, config, output).await,
         Command::Logout(args) => registry::logout(&args, config, output).await,
         Command::Doctor(args) => doctor::run(args, config, output).await,
+        Command::Serve(args) => serve::run(args, config, output).await,
         Command::HttpBin(args) => http_bin::run(args, output).await,
         Command::Completions(args) => completions::run(args, output),
         Command::Docs(args) => docs::run(args, output),

@@ -128,8 +128,9 @@ fn outputs_of(map: &Map<String, Value>) -> Vec<(String, Value)> {
     map.iter().map(|(name, template)| (name.clone(), template.clone())).collect()
 }
 
+/// Reads the field `budget` of a document: `{usd?, tokens?, seconds?}`; no limits where it is missing.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 10^9 US dollars")]
-fn budget(map: &Map<String, Value>, problems: &mut Vec<Problem>) -> Budget {
+pub fn budget(map: &Map<String, Value>, problems: &mut Vec<Problem>) -> Budget {
     let Some(map) = Fields::new(map, "", problems).mapping("budget") else { return Budget::default() };
     let mut fields = Fields::new(map, "/budget", problems);
     fields.refuse_unknown(&[&["usd", "tokens", "seconds"]], "a budget");

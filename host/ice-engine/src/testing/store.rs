@@ -30,6 +30,23 @@ struct List {
     cancel: Option<String>,
 }
 
+impl List {
+    /// Its line in a listing.
+    fn row(&self, id: &ExecutionId, now: UnixMs) -> ExecutionRow {
+        let execution = replay(&self.events);
+        ExecutionRow {
+            id: id.clone(),
+            name: self.name.clone(),
+            status: execution.as_ref().map_or(Status::Running, |view| view.status).as_str().into(),
+            started: self.events.first().map_or(0, |event| event.at),
+            updated: self.events.last().map_or(0, |event| event.at),
+            events: u64::try_from(self.events.len()).expect("64 bits fit"),
+            held: self.until > now,
+            waits: execution.map_or(0, |view| u64::try_from(view.waits.len()).expect("64 bits fit")),
+        }
+    }
+}
+
 struct Inner {
     lists: HashMap<ExecutionId, List>,
     documents: HashMap<Digest, Value>,
@@ -78,6 +95,18 @@ impl MemoryStore {
         let mut ids: Vec<_> = self.lock().lists.keys().cloned().collect();
         ids.sort();
         ids
+    }
+
+    /// Lines of a listing, newest first.
+    fn rows(&self, who: &Identity, wanted: impl Fn(&ExecutionId) -> bool, limit: u32) -> Vec<ExecutionRow> {
+        let inner = self.lock();
+        let now = inner.clock.now_ms();
+        let mine = |list: &List| list.who.org == who.org && list.who.user == who.user;
+        let found = inner.lists.iter().filter(|(id, list)| mine(list) && wanted(id));
+        let mut rows: Vec<ExecutionRow> = found.map(|(id, list)| list.row(id, now)).collect();
+        rows.sort_by(|a, b| b.id.cmp(&a.id));
+        rows.truncate(usize::try_from(limit).expect("32 bits fit"));
+        rows
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -187,27 +216,23 @@ impl Events for MemoryStore {
     }
 
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
+        Ok(self.rows(who, |_| true, limit))
+    }
+
+    async fn older(&self, who: &Identity, than: &ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
+        let known = self.lock().lists.contains_key(than);
+        Ok(self.rows(who, |id| known && id < than, limit))
+    }
+
+    async fn left(&self, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
         let inner = self.lock();
         let now = inner.clock.now_ms();
-        let mut rows: Vec<_> = (inner.lists.iter())
-            .filter(|(_, list)| list.who.org == who.org && list.who.user == who.user)
-            .map(|(id, list)| {
-                let execution = replay(&list.events);
-                ExecutionRow {
-                    id: id.clone(),
-                    name: list.name.clone(),
-                    status: execution.as_ref().map_or(Status::Running, |view| view.status).as_str().into(),
-                    started: list.events.first().map_or(0, |event| event.at),
-                    updated: list.events.last().map_or(0, |event| event.at),
-                    events: u64::try_from(list.events.len()).expect("64 bits fit"),
-                    held: list.until > now,
-                    waits: execution.map_or(0, |view| u64::try_from(view.waits.len()).expect("64 bits fit")),
-                }
-            })
-            .collect();
-        rows.sort_by(|a, b| b.id.cmp(&a.id));
-        rows.truncate(usize::try_from(limit).expect("32 bits fit"));
-        Ok(rows)
+        let runs = |list: &List| replay(&list.events).is_some_and(|view| view.status == Status::Running);
+        let left = inner.lists.iter().filter(|(_, list)| list.until <= now && runs(list));
+        let mut ids: Vec<ExecutionId> = left.map(|(id, _)| id.clone()).collect();
+        ids.sort();
+        ids.truncate(usize::try_from(limit).expect("32 bits fit"));
+        Ok(ids)
     }
 
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure> {

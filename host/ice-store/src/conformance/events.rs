@@ -208,3 +208,69 @@ pub async fn listings_show_the_newest_of_their_owner<S: Backend>(store: S, clock
     let session = Identity { session: Some("s1".into()), ..anna() };
     assert_eq!(store.list(&session, 10).await.expect("list").len(), 5, "a session does not hide a user's executions");
 }
+
+/// Pages of a listing follow each other without gap or repetition, also where executions started together.
+pub async fn listings_go_on_where_a_page_ended<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    for number in 1..=7_u64 {
+        let first = Event { at: number / 2, ..line(1, "start") };
+        store.create(&id(&format!("e{number}")), "n", &anna(), &[first], 1000).await.expect("created");
+    }
+    let bob = Identity { user: "bob".into(), ..anna() };
+    store.create(&id("e5b"), "n", &bob, &lines(1, 1), 1000).await.expect("created");
+    let mut pages = vec![store.list(&anna(), 2).await.expect("list")];
+    while let Some(last) = pages.last().and_then(|page| page.last()).map(|row| row.id.clone()) {
+        pages.push(store.older(&anna(), &last, 2).await.expect("older"));
+    }
+    let ids: Vec<String> = pages.concat().into_iter().map(|row| row.id.0).collect();
+    assert_eq!(ids, ["e7", "e6", "e5", "e4", "e3", "e2", "e1"]);
+    assert_eq!(store.older(&anna(), &id("ghost"), 2).await.expect("older"), []);
+}
+
+/// What was left is what runs and nobody holds: not what ended, waits, or is held.
+pub async fn what_was_left_is_found<S: Backend>(store: S, clock: Arc<ManualClock>) {
+    for name in ["a", "b", "c", "d"] {
+        let lease = store.create(&id(name), "n", &anna(), &lines(1, 1), 1000).await.expect("created");
+        match name {
+            "a" => store.release(&lease).await.expect("given back"),
+            "b" => store.append(&lease, &[finished(2, FinalStatus::Completed)]).await.expect("ended"),
+            "c" => {
+                let parked = Fact::ExecutionParked { due: None, usage: Default::default() };
+                store.append(&lease, &[Event { fact: parked, ..line(2, "") }]).await.expect("waits");
+                store.release(&lease).await.expect("given back");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(store.left(10).await.expect("left"), [id("a")]);
+    clock.advance(1000);
+    assert_eq!(store.left(10).await.expect("left"), [id("a"), id("d")]);
+    assert_eq!(store.left(1).await.expect("left"), [id("a")]);
+}
+
+/// Executions that begin, go on and are given back at once do not disturb each other, and everybody is told how it
+/// went for them: also those whose id was taken, or whose lease was lost.
+pub async fn many_short_lives_at_once<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    let live = |number: usize| {
+        let store = store.clone();
+        async move {
+            let id = id(&format!("e{}", number / 2));
+            let lease = match store.create(&id, "n", &anna(), &lines(1, 1), 1000).await {
+                Ok(lease) => lease,
+                Err(failure) => return Err(failure.problem.code),
+            };
+            store.append(&lease, &[line(2, "end"), finished(3, FinalStatus::Completed)]).await.expect("appended");
+            store.release(&lease).await.expect("given back");
+            let again = store.release(&lease).await.expect_err("it was given back");
+            assert_eq!(again.problem.code, Code::X040);
+            let late = store.append(&lease, &[line(4, "late")]).await.expect_err("it was given back");
+            assert_eq!(late.problem.code, Code::X040);
+            Ok(())
+        }
+    };
+    let lives = join_all((0..128).map(live)).await;
+    assert_eq!(lives.iter().filter(|life| life.is_ok()).count(), 64);
+    assert!(lives.iter().all(|life| !matches!(life, Err(code) if *code != Code::X044)), "{lives:?}");
+    for number in 0..64 {
+        assert_eq!(store.read(&id(&format!("e{number}")), 0, 10).await.expect("read").len(), 3);
+    }
+}

@@ -65,7 +65,8 @@ macro_rules! conformance {
             events: lists_are_read_in_order_and_in_pages, facts_come_back_as_they_were,
                 a_list_has_no_holes, an_append_is_all_or_nothing, an_id_exists_once, an_unknown_id_is_named,
                 concurrent_appends_keep_every_list_in_order, concurrent_creates_of_one_id_let_one_win,
-                whole_lives_at_once_stay_apart, big_events_fit, the_status_follows_the_last_fact, listings_show_the_newest_of_their_owner;
+                whole_lives_at_once_stay_apart, big_events_fit, the_status_follows_the_last_fact, listings_show_the_newest_of_their_owner,
+                listings_go_on_where_a_page_ended, what_was_left_is_found, many_short_lives_at_once;
             waits: a_parked_execution_waits_until_anything_happens, open_waits_are_counted_as_they_come_and_go,
                 those_who_wait_are_listed_for_their_owner, what_is_due_comes_longest_overdue_first,
                 one_that_waits_can_be_asked_to_stop, many_appends_at_once_count_every_wait;

@@ -100,7 +100,19 @@ impl Events for Store {
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
         let who = who.clone();
         let now = self.inner.clock.now_ms();
-        Store::read(self, move |connection| Box::pin(list(connection, who.clone(), limit, now))).await
+        Store::read(self, move |connection| Box::pin(list(connection, who.clone(), None, limit, now))).await
+    }
+
+    async fn older(&self, who: &Identity, than: &ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
+        let (who, than) = (who.clone(), than.0.clone());
+        let now = self.inner.clock.now_ms();
+        Store::read(self, move |connection| Box::pin(list(connection, who.clone(), Some(than.clone()), limit, now)))
+            .await
+    }
+
+    async fn left(&self, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        let now = self.inner.clock.now_ms();
+        Store::read(self, move |connection| Box::pin(left(connection, limit, now))).await
     }
 
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure> {
@@ -250,14 +262,20 @@ async fn read(connection: &mut PgConnection, id: String, after: u64, limit: u32)
 async fn list(
     connection: &mut PgConnection,
     who: Identity,
+    than: Option<String>,
     limit: u32,
     now: UnixMs,
 ) -> Result<Vec<ExecutionRow>, Fault> {
     const LIST: &str = "select id, name, status, started, updated, events, holder, lease_until, waits from executions \
         where org = $1 and usr = $2 order by started desc, id desc limit $3";
+    const OLDER: &str = "select id, name, status, started, updated, events, holder, lease_until, waits from executions \
+        where org = $1 and usr = $2 and (started, id) < (select started, id from executions where id = $4) \
+        order by started desc, id desc limit $3";
     type Row = (String, String, String, i64, i64, i64, Option<String>, i64, i64);
-    let rows: Vec<Row> =
-        sqlx::query_as(LIST).bind(who.org).bind(who.user).bind(i64::from(limit)).fetch_all(connection).await?;
+    let query = sqlx::query_as(if than.is_some() { OLDER } else { LIST });
+    let query = query.bind(who.org).bind(who.user).bind(i64::from(limit));
+    let query = if let Some(than) = than { query.bind(than) } else { query };
+    let rows: Vec<Row> = query.fetch_all(connection).await?;
     // Usually one process holds them all: it is looked up once.
     let mut known: HashMap<String, bool> = HashMap::new();
     let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
@@ -272,4 +290,14 @@ async fn list(
         waits: natural(waits),
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// Whether a holder lives can only be asked here, so every running execution is looked at.
+async fn left(connection: &mut PgConnection, limit: u32, now: UnixMs) -> Result<Vec<ExecutionId>, Fault> {
+    const RUNNING_NOW: &str = "select id, holder, lease_until from executions where status = $1 order by started, id";
+    let rows: Vec<(String, Option<String>, i64)> =
+        sqlx::query_as(RUNNING_NOW).bind(RUNNING).fetch_all(connection).await?;
+    let free = |holder: Option<&str>, until: i64| !holder.is_some_and(|holder| holds(holder, natural(until), now));
+    let left = rows.into_iter().filter(|(_, holder, until)| free(holder.as_deref(), *until));
+    Ok(left.take(limit as usize).map(|(id, ..)| ExecutionId(id)).collect())
 }

@@ -1,5 +1,5 @@
-//! Events at the end of a list: checked against the lease and the end, then written. The transaction around it is in
-//! `group.rs`.
+//! Events on their way into the database: checked against the lease and the end of their list, then written in one
+//! transaction with whatever else was waiting. The transaction itself is in `group.rs`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -9,20 +9,21 @@ use ice_core::ports::Lease;
 use ice_core::problem::Problem;
 use sqlx::SqliteConnection;
 
-use super::group::Reply;
 use crate::fault::{Fault, integer, natural};
 use crate::list::{Head, Row, Span, rows, span, verdict};
 
 /// Events of one execution, ready to be written.
 pub(super) struct Append {
-    execution: String,
+    pub(super) execution: String,
     fence: i64,
     /// `None` when there are no events: then only the lease is checked.
     span: Option<Span>,
     /// Made by the caller's task, so that the one task that writes does not serialize for everybody.
-    rows: Vec<Row>,
-    pub(super) reply: Reply,
+    pub(super) rows: Vec<Row>,
 }
+
+/// The ends of lists by execution, and what a transaction does to them.
+pub(super) type Ends = HashMap<String, End>;
 
 /// The end of a list, and what this transaction does to it.
 pub(super) struct End {
@@ -33,21 +34,20 @@ pub(super) struct End {
 
 impl Append {
     /// Prepares `events`. Fails when they are not consecutive among themselves.
-    pub(super) fn new(lease: &Lease, events: &[Event], reply: Reply) -> Result<Self, Problem> {
-        let (span, rows) = (span(events)?, rows(events));
-        Ok(Self { execution: lease.execution.0.clone(), fence: integer(lease.fence), span, rows, reply })
+    pub(super) fn new(lease: &Lease, events: &[Event]) -> Result<Self, Problem> {
+        let span = span(events)?;
+        Ok(Self { execution: lease.execution.0.clone(), fence: integer(lease.fence), span, rows: rows(events) })
     }
 
-    pub(super) fn execution(&self) -> &str {
-        &self.execution
-    }
-
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
-        self.rows.iter().map(|row| (self.execution.as_str(), row))
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.rows.iter().map(|row| row.fact.len()).sum()
+    /// Lets the append continue its list, or says why it may not. One that is refused changes nothing.
+    pub(super) fn join(&self, ends: &mut Ends) -> Result<(), Problem> {
+        let end = ends.get_mut(&self.execution);
+        verdict(&self.execution, self.fence, self.span.as_ref(), end.as_ref().map(|end| &end.head))?;
+        if let (Some(span), Some(end)) = (self.span, end) {
+            end.head.events = span.last;
+            end.written = Some(end.written.map_or(span, |written| written.then(span)));
+        }
+        Ok(())
     }
 }
 
@@ -89,7 +89,8 @@ pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[(&str, &Ro
 }
 
 /// Brings the rows of executions to the ends of their lists.
-pub(super) async fn update(connection: &mut SqliteConnection, ends: &HashMap<String, End>) -> Result<(), Fault> {
+pub(super) async fn update(connection: &mut SqliteConnection, ends: &Ends) -> Result<(), Fault> {
+    let ends: Vec<(&str, Span)> = ends.iter().filter_map(|(id, end)| Some((id.as_str(), end.written?))).collect();
     static UPDATE: LazyLock<Pieces> = LazyLock::new(|| {
         let before = "with ended (id, events, updated, status, waits, due) as (values ";
         let after = ") update executions set events = ended.events, updated = ended.updated, \
@@ -99,7 +100,6 @@ pub(super) async fn update(connection: &mut SqliteConnection, ends: &HashMap<Str
             from ended where executions.id = ended.id";
         Pieces::new(before, "(?, ?, ?, ?, ?, ?)", after)
     });
-    let ends: Vec<(&str, Span)> = ends.iter().filter_map(|(id, end)| Some((id.as_str(), end.written?))).collect();
     for (statement, piece) in UPDATE.cut(&ends) {
         let mut query = sqlx::query(statement);
         for (id, span) in piece {
@@ -111,29 +111,13 @@ pub(super) async fn update(connection: &mut SqliteConnection, ends: &HashMap<Str
     Ok(())
 }
 
-/// The ends of the lists that the group wants to continue; an execution that is missing here does not exist.
-pub(super) async fn ends(connection: &mut SqliteConnection, ids: &[&str]) -> Result<HashMap<String, End>, Fault> {
+/// The ends of the lists that these executions have; one that is missing here does not exist.
+pub(super) async fn ends(connection: &mut SqliteConnection, executions: &[&str]) -> Result<Ends, Fault> {
     const ENDS: &str = "select executions.id, fence, holder is not null, events from json_each(?1) as wanted \
         cross join executions on executions.id = wanted.value";
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
     let found: Vec<(String, i64, bool, i64)> =
-        sqlx::query_as(ENDS).bind(serde_json::to_string(ids).expect("texts")).fetch_all(connection).await?;
+        sqlx::query_as(ENDS).bind(serde_json::to_string(executions).expect("texts")).fetch_all(connection).await?;
     let end =
         |(id, fence, held, events)| (id, End { head: Head { fence, held, events: natural(events) }, written: None });
     Ok(found.into_iter().map(end).collect())
-}
-
-impl Append {
-    /// Lets the append continue its list, or says why it may not. One that is refused changes nothing.
-    pub(super) fn join(&self, ends: &mut HashMap<String, End>) -> Result<(), Problem> {
-        let end = ends.get_mut(&self.execution);
-        verdict(&self.execution, self.fence, self.span.as_ref(), end.as_ref().map(|end| &end.head))?;
-        if let (Some(span), Some(end)) = (self.span, end) {
-            end.head.events = span.last;
-            end.written = Some(end.written.map_or(span, |written| written.then(span)));
-        }
-        Ok(())
-    }
 }

@@ -1,4 +1,4 @@
-//! Executions and their event lists: leases, reading, listing. Appending is in `append.rs`.
+//! Executions and their event lists: leases, reading, listing. Beginning, continuing and giving back are in `group.rs`.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use sqlx::SqliteConnection;
 
 use super::Store;
 use super::append::Append;
-use super::ends::{Beginning, Create, Release};
-use super::group::Entry;
+use super::group::{Create, Part, Work};
+use super::writer::Order;
 use crate::fault::{Fault, integer, natural};
 use crate::list::{RUNNING, WAITING, event, fenced, held, holds, no_execution};
 
@@ -28,8 +28,8 @@ impl Events for Store {
         let now = self.inner.clock.now_ms();
         let until = now.saturating_add(lease_ms);
         let holder = self.inner.holder.to_string();
-        let beginning = Beginning { id, name, who, holder, now, until };
-        self.join(|reply| Ok(Entry::Create(Box::new(Create::new(beginning, first, reply)?)))).await?;
+        let create = Create::new(id, name, who, first, holder, (now, until)).map_err(Failure::never)?;
+        self.join(Work::Create(Box::new(create))).await?;
         Ok(Lease { execution: id.clone(), fence: 1, until })
     }
 
@@ -44,28 +44,17 @@ impl Events for Store {
         const RENEW: &str =
             "update executions set lease_until = ?3 where id = ?1 and fence = ?2 and holder is not null";
         let until = self.inner.clock.now_ms().saturating_add(lease_ms);
-        let (id, fence) = (lease.execution.0.clone(), integer(lease.fence));
-        self.write(move |connection| {
-            Box::pin(async move {
-                let renewed =
-                    sqlx::query(RENEW).bind(&id).bind(fence).bind(integer(until)).execute(&mut *connection).await?;
-                if renewed.rows_affected() == 0 {
-                    must_exist(connection, &id).await?;
-                    return Err(fenced(&id).into());
-                }
-                Ok(())
-            })
-        })
-        .await?;
-        Ok(Lease { until, ..lease.clone() })
+        let renewed = Lease { until, ..lease.clone() };
+        self.change_lease(RENEW, lease, until).await?;
+        Ok(renewed)
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), Failure> {
-        self.join(|reply| Ok(Entry::Release(Release::new(lease, reply)))).await
+        self.join(Part::release(lease)).await
     }
 
     async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure> {
-        self.join(|reply| Ok(Entry::Append(Append::new(lease, events, reply)?))).await
+        self.join(Work::Append(Append::new(lease, events).map_err(Failure::never)?)).await
     }
 
     async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
@@ -76,7 +65,18 @@ impl Events for Store {
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
         let who = who.clone();
         let now = self.inner.clock.now_ms();
-        Store::read(self, move |connection| Box::pin(list(connection, who, limit, now))).await
+        Store::read(self, move |connection| Box::pin(list(connection, who, None, limit, now))).await
+    }
+
+    async fn older(&self, who: &Identity, than: &ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
+        let (who, than) = (who.clone(), than.0.clone());
+        let now = self.inner.clock.now_ms();
+        Store::read(self, move |connection| Box::pin(list(connection, who, Some(than), limit, now))).await
+    }
+
+    async fn left(&self, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        let now = self.inner.clock.now_ms();
+        Store::read(self, move |connection| Box::pin(left(connection, limit, now))).await
     }
 
     async fn request_cancel(&self, id: &ExecutionId, reason: &str) -> Result<bool, Failure> {
@@ -142,7 +142,33 @@ impl Events for Store {
     }
 }
 
-async fn must_exist(connection: &mut SqliteConnection, id: &str) -> Result<(), Fault> {
+impl Store {
+    /// Has something done together with what else waits. It is durable when this returns.
+    async fn join(&self, work: Work) -> Result<(), Failure> {
+        let (part, answer) = Part::new(work);
+        self.inner.orders.send(Order::Join(part)).await.map_err(|_| self.stopped())?;
+        answer.await.map_err(|_| self.stopped())?
+    }
+
+    /// Runs a statement on the lease's row; X040 when the lease is not the newest, X041 without an execution.
+    async fn change_lease(&self, statement: &'static str, lease: &Lease, until: UnixMs) -> Result<(), Failure> {
+        let (id, fence) = (lease.execution.0.clone(), integer(lease.fence));
+        self.write(move |connection| {
+            Box::pin(async move {
+                let changed =
+                    sqlx::query(statement).bind(&id).bind(fence).bind(integer(until)).execute(&mut *connection).await?;
+                if changed.rows_affected() == 0 {
+                    must_exist(connection, &id).await?;
+                    return Err(fenced(&id).into());
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+pub(super) async fn must_exist(connection: &mut SqliteConnection, id: &str) -> Result<(), Fault> {
     const FIND: &str = "select exists (select 1 from executions where id = ?1)";
     let found: bool = sqlx::query_scalar(FIND).bind(id).fetch_one(connection).await?;
     if found { Ok(()) } else { Err(no_execution(id).into()) }
@@ -184,13 +210,20 @@ async fn read(connection: &mut SqliteConnection, id: String, after: u64, limit: 
 async fn list(
     connection: &mut SqliteConnection,
     who: Identity,
+    than: Option<String>,
     limit: u32,
     now: UnixMs,
 ) -> Result<Vec<ExecutionRow>, Fault> {
     const LIST: &str = "select id, name, status, started, updated, events, holder, lease_until, waits from executions \
         where org = ?1 and usr = ?2 order by started desc, id desc limit ?3";
+    const OLDER: &str = "select id, name, status, started, updated, events, holder, lease_until, waits from executions \
+        where org = ?1 and usr = ?2 and (started, id) < (select started, id from executions where id = ?4) \
+        order by started desc, id desc limit ?3";
     type Row = (String, String, String, i64, i64, i64, Option<String>, i64, i64);
-    let rows: Vec<Row> = sqlx::query_as(LIST).bind(who.org).bind(who.user).bind(limit).fetch_all(connection).await?;
+    let query = sqlx::query_as(if than.is_some() { OLDER } else { LIST });
+    let query = query.bind(who.org).bind(who.user).bind(limit);
+    let query = if let Some(than) = than { query.bind(than) } else { query };
+    let rows: Vec<Row> = query.fetch_all(connection).await?;
     // Usually one process holds them all: it is looked up once.
     let mut known: HashMap<String, bool> = HashMap::new();
     let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
@@ -205,4 +238,14 @@ async fn list(
         waits: natural(waits),
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// Whether a holder lives can only be asked here, so every running execution is looked at.
+async fn left(connection: &mut SqliteConnection, limit: u32, now: UnixMs) -> Result<Vec<ExecutionId>, Fault> {
+    const RUNNING_NOW: &str = "select id, holder, lease_until from executions where status = ?1 order by started, id";
+    let rows: Vec<(String, Option<String>, i64)> =
+        sqlx::query_as(RUNNING_NOW).bind(RUNNING).fetch_all(connection).await?;
+    let free = |holder: Option<&str>, until: i64| !holder.is_some_and(|holder| holds(holder, natural(until), now));
+    let left = rows.into_iter().filter(|(_, holder, until)| free(holder.as_deref(), *until));
+    Ok(left.take(limit as usize).map(|(id, ..)| ExecutionId(id)).collect())
 }

@@ -21,7 +21,6 @@ use crate::holder::Holder;
 mod append;
 mod check;
 mod documents;
-mod ends;
 mod events;
 mod every;
 mod group;
@@ -33,7 +32,6 @@ mod writer;
 
 pub use migrate::MIGRATIONS;
 
-use group::{Entry, Reply};
 use writer::Order;
 
 /// An open database; see [`crate::Store`].
@@ -152,14 +150,6 @@ impl Store {
         self.inner.orders.send(Order::Run(errand)).await.map_err(|_| self.stopped())?;
         let outcome = answer.await.map_err(|_| self.stopped())?;
         outcome.map_err(|fault| fault.explain(&self.inner.place))
-    }
-
-    /// Hands an entry to the writer, to be committed with whatever else waits. It is durable when this returns `Ok`.
-    async fn join(&self, entry: impl FnOnce(Reply) -> Result<Entry, Problem>) -> Result<(), Failure> {
-        let (reply, answer) = oneshot::channel();
-        let entry = entry(reply).map_err(Failure::never)?;
-        self.inner.orders.send(Order::Join(entry)).await.map_err(|_| self.stopped())?;
-        answer.await.map_err(|_| self.stopped())?
     }
 
     fn stopped(&self) -> Failure {

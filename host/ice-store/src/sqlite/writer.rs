@@ -1,5 +1,4 @@
-//! The one task that writes. What begins, continues or gives back executions and arrives while it commits is committed together
-//! by the next transaction.
+//! The one task that writes. What arrives while it commits is committed together by the next transaction.
 //!
 //! That is group commit without a timer: an idle store commits at once, a busy one in ever larger groups, and the
 //! price of a commit is shared by whoever had to wait for it anyway.
@@ -7,16 +6,11 @@
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::group::{Entry, Released, commit};
+use super::group::{Group, Part, commit};
 use crate::fault::{Fault, Work};
 
 /// Orders that may wait. A caller beyond them waits itself.
 const WAITING_MAX: usize = 1024;
-
-/// One transaction takes at most so many entries, and stops taking more at so many bytes: other processes wait for
-/// its lock, and its rows are in memory twice.
-const GROUP_MAX: usize = 512;
-const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// Work that replies to its caller by itself.
 pub(super) type Errand =
@@ -25,7 +19,7 @@ pub(super) type Errand =
 /// What the task is asked to do, in the order of asking.
 pub(super) enum Order {
     /// Joins the next group.
-    Join(Entry),
+    Join(Part),
     /// Runs alone.
     Run(Errand),
     /// Ends the task.
@@ -67,18 +61,15 @@ async fn serve(mut connection: SqliteConnection, place: String, mut waiting: mps
     }
 }
 
-/// The entries that wait already, up to the bounds or the first order that cannot join them, which is returned beside
-/// them.
-fn gather(first: Entry, waiting: &mut mpsc::Receiver<Order>) -> (Vec<Entry>, Option<Order>) {
-    let mut released = Released::default();
-    let mut bytes = first.bytes();
-    let _alone = released.allows(&first);
-    let mut group = vec![first];
-    while group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
+/// The parts that wait already, up to the bounds or the first order that cannot join, which is returned beside them.
+fn gather(first: Part, waiting: &mut mpsc::Receiver<Order>) -> (Group, Option<Order>) {
+    let mut group = Group::of(first);
+    while !group.is_full() {
         match waiting.try_recv() {
-            Ok(Order::Join(entry)) if released.allows(&entry) => {
-                bytes += entry.bytes();
-                group.push(entry);
+            Ok(Order::Join(part)) => {
+                if let Err(part) = group.join(part) {
+                    return (group, Some(Order::Join(part)));
+                }
             }
             Ok(other) => return (group, Some(other)),
             Err(_) => break,
