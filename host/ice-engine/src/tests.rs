@@ -18,6 +18,7 @@ use crate::{Engine, EngineOptions, Grouping, Handle, Ports, StartExecution};
 mod agents;
 mod budget;
 mod durability;
+mod forks;
 mod isolation;
 mod kinds;
 mod monitors;

@@ -161,6 +161,7 @@ mod tests {
             components: Default::default(),
             parent: parent.map(|parent| (ExecutionId(parent.into()), NodePath("w".into()))),
             budget: Budget::default(),
+            origin: None,
         };
         let finished = || Fact::NodeFinished {
             output: json!(1),
