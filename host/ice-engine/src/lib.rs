@@ -4,7 +4,7 @@
 //! cancel, without I/O; `driver` does what it says, one task per execution; `attempt` is one try of one node; `nodes`
 //! holds the kinds; `asking` asks people, `waits` takes their answers; `activity` knows when nothing but answers is
 //! missing; `journal` is the growing list of events; [`Engine`] starts, resumes and cancels; `fork` begins
-//! inside another execution.
+//! inside another execution, `transfer` writes executions to files and reads them back.
 //!
 //! Knows the outside only through `ice_core::ports`: no HTTP, no SQL, no wasm, no provider here.
 #![warn(missing_docs)]
@@ -45,6 +45,7 @@ mod run;
 mod scope;
 mod settled;
 mod stop;
+mod transfer;
 mod waits;
 
 pub use context::NodeRun;
@@ -53,6 +54,7 @@ pub use fork::{Fork, ForkExecution, ForkPreview, ForkRun, Why as ForkWhy};
 pub use journal::Grouping;
 pub use live::{EventStream, Handle, Live, Rest};
 pub use run::{EngineOptions, Ports};
+pub use transfer::{EXPORT_BYTES_MAX, Import, export};
 pub use waits::{Wait, WaitFilter};
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod property;
 mod semantics;
 mod swarms;
 mod time;
+mod transfers;
 mod waits;
 
 /// Everything outside, as it outlives a process.

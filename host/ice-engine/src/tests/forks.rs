@@ -61,7 +61,8 @@ impl World {
 
     /// The texts that were posted, in order.
     fn posted(&self) -> Vec<String> {
-        self.outside.fakes.calls().iter().map(|call| call.input["text"].as_str().unwrap_or("?").to_owned()).collect()
+        let calls = self.outside.fakes.calls();
+        calls.iter().filter_map(|call| call.input["text"].as_str().map(str::to_owned)).collect()
     }
 }
 
@@ -198,7 +199,7 @@ async fn a_parked_execution_is_forked_and_both_go_on_by_themselves() {
     let blueprint = "
         nodes:
           - {id: a, type: tool, tool_name: post, tool_args: {text: a}}
-          - {id: ask, type: human, message: ok?, approval_type: approve_reject, dependencies: [a]}
+          - {id: ask, type: human, prompt_message: ok?, approval_type: approve_reject, dependencies: [a]}
           - {id: b, type: tool, tool_name: post, dependencies: [ask], tool_args: {text: '{{ ask.approved }}'}}
         ";
     let first = world.start(blueprint, json!({})).await;
