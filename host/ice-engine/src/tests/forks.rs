@@ -212,7 +212,7 @@ async fn a_parked_execution_is_forked_and_both_go_on_by_themselves() {
     let executions: BTreeSet<&ExecutionId> = waits.iter().map(|wait| &wait.execution).collect();
     assert_eq!(executions, BTreeSet::from([&first.id, &second.id]), "each has its own question");
     let wait = waits.iter().find(|wait| wait.execution == second.id).unwrap();
-    let yes = Answer { approved: Some(true), ..Answer::default() };
+    let yes = Answer { approved: Some(true), responder: "anna".into(), ..Answer::default() };
     let handle = world.engine.answer(&wait.id, yes).await.unwrap().unwrap();
     assert_eq!(handle.finish().await.status, FinalStatus::Completed);
     assert_eq!(world.outside.fakes.count("post"), 2);

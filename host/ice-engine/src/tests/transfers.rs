@@ -22,7 +22,7 @@ const PARENT: &str = "
 fn world() -> World {
     let child = json!({"nodes": [
         {"id": "z", "type": "tool", "tool_name": "post", "tool_args": {"z": 1}},
-        {"id": "in", "type": "workflow", "workflow_ref": "kit.inner"},
+        {"id": "inner", "type": "workflow", "workflow_ref": "kit.inner"},
     ]});
     let inner = json!({"nodes": [{"id": "n", "type": "tool", "tool_name": "post", "tool_args": {}}]});
     let fakes = Fakes::new().tool("post", Effects::External, Ok).tool("bad", Effects::None, |_| Err(broken()));
@@ -115,7 +115,7 @@ async fn one_that_has_not_ended_keeps_its_id_and_goes_on_where_it_is_imported() 
     import.write(&*outside.store, &*outside.store, &Identity::local()).await.unwrap();
     let engine = outside.engine(NOW + 60_000, 64);
     let waits = engine.waits(&crate::WaitFilter::default()).await.unwrap();
-    let yes = ice_core::wait::Answer { approved: Some(true), ..Default::default() };
+    let yes = ice_core::wait::Answer { approved: Some(true), responder: "anna".into(), ..Default::default() };
     let ending = engine.answer(&waits[0].id, yes).await.unwrap().unwrap().finish().await;
     assert_eq!(ending.status, FinalStatus::Completed);
     assert_eq!(outside.fakes.count("post"), 1, "what was done before is not done again");
