@@ -20,5 +20,6 @@ mod servers;
 mod strict;
 mod tamper;
 mod tidy;
+mod travel;
 mod trusting;
 mod waits;
