@@ -13,6 +13,7 @@ mod tape;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use ice_core::budget::Usage;
 use ice_core::grant::Grant;
 use ice_core::id::Digest;
 use ice_core::ports::{
@@ -143,13 +144,19 @@ struct TapedLlm {
 
 #[async_trait]
 impl Llm for TapedLlm {
-    /// A recorded request is answered by whom it was answered then, whether or not this host has a key for them.
+    /// A recorded request is answered by whom it was answered then, whether or not this host has a key for them. One
+    /// that is not recorded costs nothing either: it will be refused when it is made.
     fn resolve(&self, request: &LlmRequest) -> Result<ModelInfo, Failure> {
-        let known = match self.cassette.mode {
-            Mode::Records => None,
-            Mode::Replays { .. } => self.cassette.tape().model(&key(Kind::Complete, request)),
+        if matches!(self.cassette.mode, Mode::Records) {
+            return self.inner.resolve(request);
+        }
+        let known = self.cassette.tape().model(&key(Kind::Complete, request));
+        let nobody = || ModelInfo {
+            provider: request.provider.clone(),
+            model: request.model.clone(),
+            estimate: Usage::default(),
         };
-        known.map_or_else(|| self.inner.resolve(request), Ok)
+        Ok(known.or_else(|| self.inner.resolve(request).ok()).unwrap_or_else(nobody))
     }
 
     async fn complete(&self, request: &LlmRequest, deltas: Option<DeltaSink<'_>>) -> Result<LlmReply, Failure> {
