@@ -152,6 +152,36 @@ fn an_execution_moves_to_another_home_and_back_to_the_same_bytes() {
 }
 
 #[test]
+fn a_secret_that_was_sent_is_in_no_file() {
+    const SECRET: &str = "v3ry-s3cret-value";
+    let bench = Bench::new();
+    bench.home.set(
+        "engine",
+        &format!("http = [\"POST {}/*\"]\nsecrets = {{ KEY = [\"127.0.0.1\"] }}", bench.server.url()),
+    );
+    let file = bench.home.write(
+        "hook.yaml",
+        format!(
+            "schema_version: '1.2.0'\nnodes:\n  - {{ id: hook, type: webhook, url: '{}/page', body: {{ a: 1 }}, \
+             headers: {{ x-key: '{{{{secret:KEY}}}}' }} }}\n",
+            bench.server.url()
+        ),
+    );
+    let tape = bench.home.file("hook.cassette");
+    let mut command = bench.ice();
+    command.env("ICE_SECRET_KEY", SECRET).args(["run-blueprint", &file, "--record", &tape, "--json"]);
+    let id = id(&Ran::from(command.output().unwrap()).exits(0));
+    let sent = bench.server.received();
+    assert!(sent[0].headers.contains(&("x-key".to_owned(), SECRET.to_owned())), "{sent:?}");
+    let exported = bench.run(&["executions", "export", &id]).exits(0).out;
+    let taped = std::fs::read_to_string(&tape).unwrap();
+    assert!(exported.contains("{{secret:KEY}}") && !exported.contains(SECRET), "{exported}");
+    assert!(taped.contains("/page") && !taped.contains(SECRET), "{taped}");
+    bench.run(&["run-blueprint", &file, "--replay", &tape, "--json"]).exits(0);
+    assert_eq!(bench.asked(), 1, "a replay needs neither secret nor server");
+}
+
+#[test]
 fn a_cassette_answers_for_models_and_for_guests_and_costs_nothing() {
     let bench = Bench::new();
     let tape = bench.home.file("run.cassette");

@@ -30,7 +30,7 @@ fn fakes() -> Fakes {
     Fakes::new().tool("post", Effects::External, Ok)
 }
 
-fn ask(id: &ExecutionId, from: &str) -> ForkExecution {
+pub(super) fn ask(id: &ExecutionId, from: &str) -> ForkExecution {
     ForkExecution {
         execution: id.clone(),
         from: from.into(),
@@ -51,7 +51,7 @@ fn runs(preview: &ForkPreview) -> Vec<&str> {
 }
 
 impl World {
-    async fn fork(&self, asked: ForkExecution) -> (ForkPreview, Ran) {
+    pub(super) async fn fork(&self, asked: ForkExecution) -> (ForkPreview, Ran) {
         let fork = self.engine.plan_fork(asked).await.unwrap();
         let preview = fork.preview.clone();
         let handle = self.engine.fork(fork).await.unwrap();
