@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// Starts a fork: a new execution that holds the ends of the kept nodes and runs the others, with the components
-    /// the other execution began with. It remembers where it comes from. Fails when the store cannot store.
+    /// the other execution began with, for whom that one ran. It remembers where it comes from. Fails when the store cannot store.
     pub async fn fork(&self, fork: Fork) -> Result<Handle, Vec<Problem>> {
         let Fork { preview, plan, inputs, budget, view, fates, set } = fork;
         let one = |failure: Failure| vec![failure.problem];

@@ -69,6 +69,8 @@ pub(super) struct Tape {
     tracks: BTreeMap<Key, Track>,
     counts: BTreeMap<(Kind, Digest), u32>,
     played: BTreeSet<Key>,
+    /// What the tracks take as text.
+    bytes: usize,
     pub(super) missed: Vec<Problem>,
 }
 
@@ -81,7 +83,12 @@ impl Tape {
         ordinal
     }
 
+    /// Keeps an answer. A recording that has grown too large keeps no more, and cannot be printed.
     pub(super) fn keep(&mut self, track: Track) {
+        if self.bytes > BYTES_MAX {
+            return;
+        }
+        self.bytes += line(&track).len() + 1;
         self.tracks.insert(track.key.clone(), track);
     }
 
@@ -124,14 +131,14 @@ impl Tape {
 
     /// As a file.
     pub(super) fn print(&self) -> Result<String, Problem> {
+        if self.bytes > BYTES_MAX {
+            return Err(too_large());
+        }
         let mut text = json!({ "format": FORMAT, "version": VERSION, "answers": self.tracks.len() }).to_string();
         text.push('\n');
         for track in self.tracks.values() {
-            text.push_str(&serde_json::to_string(track).expect("a track is JSON"));
+            text.push_str(&line(track));
             text.push('\n');
-            if text.len() > BYTES_MAX {
-                return Err(too_large());
-            }
         }
         Ok(text)
     }
@@ -164,6 +171,10 @@ impl Tape {
         }
         Ok(tape)
     }
+}
+
+fn line(track: &Track) -> String {
+    serde_json::to_string(track).expect("a track is JSON")
 }
 
 fn too_large() -> Problem {
