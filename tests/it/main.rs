@@ -22,5 +22,6 @@ mod servers;
 mod strict;
 mod tamper;
 mod tidy;
+mod travel;
 mod trusting;
 mod waits;

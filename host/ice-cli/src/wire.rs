@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ice_capabilities::llm::ProviderOptions;
-use ice_capabilities::{Egress, EgressOptions, LlmOptions, MemoryOptions, Models, SearchMemory, Secrets};
+use ice_capabilities::{Cassette, Egress, EgressOptions, LlmOptions, MemoryOptions, Models, SearchMemory, Secrets};
 use ice_capabilities::{SystemClock, SystemResolver};
 use ice_core::catalog::{BundleEntry, Catalog};
 use ice_core::grant::{Grant, LimitSettings};
@@ -178,6 +178,16 @@ impl Host {
         output: &Output,
         own_addresses: &[String],
     ) -> Result<Self, Vec<Problem>> {
+        Self::open_taped(config, output, own_addresses, None).await
+    }
+
+    /// Like [`Host::open_with`], with a cassette before the models and the way out.
+    pub(crate) async fn open_taped(
+        config: &Config,
+        output: &Output,
+        own_addresses: &[String],
+        cassette: Option<&Arc<Cassette>>,
+    ) -> Result<Self, Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
         let installed = Installed::open(config)?;
         installed.problems.iter().for_each(|problem| output.warn(problem));
@@ -187,12 +197,14 @@ impl Host {
         let models = Arc::new(Models::new(llm_options(config)?, Arc::clone(&egress))?);
         let rows: Arc<dyn MemoryRows> = Arc::clone(&storage.store) as _;
         let llm: Arc<dyn Llm> = Arc::clone(&models) as _;
+        let llm = cassette.map_or_else(|| Arc::clone(&llm), |cassette| cassette.llm(Arc::clone(&llm)));
         let memory = SearchMemory::new(rows, Arc::clone(&storage.clock), MemoryOptions::default());
         let memory: Arc<dyn Memory> = match models.embedder() {
             Some(embedder) => Arc::new(memory.with_embedder(Arc::clone(&llm), embedder)),
             None => Arc::new(memory),
         };
         let http: Arc<dyn Http> = egress;
+        let http = cassette.map_or_else(|| Arc::clone(&http), |cassette| cassette.http(Arc::clone(&http)));
         let options = RuntimeOptions { cache_dir: Some(Layout(&config.home).cache()), limits: limits(config) };
         let ports = RuntimePorts {
             artifacts: Arc::clone(&installed.plugins) as _,
@@ -214,7 +226,8 @@ impl Host {
             clock: Arc::clone(&storage.clock),
         };
         let (egress, alert_gateways) = (config.node_egress.clone(), config.alert_gateways.clone());
-        let engine = Engine::new(ports, EngineOptions { egress, alert_gateways, ..EngineOptions::default() });
+        let replays = cassette.and_then(|cassette| cassette.replays());
+        let engine = Engine::new(ports, EngineOptions { egress, alert_gateways, replays, ..EngineOptions::default() });
         let (identity, budget) = (config.identity.clone(), config.budget);
         Ok(Self { engine, runtime, models, catalog, storage, identity, budget, left_out: installed.problems })
     }
@@ -223,6 +236,11 @@ impl Host {
     pub(crate) fn start(&self, plan: Plan, inputs: Value, session: Option<String>) -> StartExecution {
         let identity = Identity { session, ..self.identity.clone() };
         StartExecution { plan: Arc::new(plan), inputs, identity, parent: None, budget: self.budget }
+    }
+
+    /// What one execution may spend on this host.
+    pub(crate) fn budget(&self) -> ice_core::budget::Budget {
+        self.budget
     }
 
     /// Adds what was left out to problems that may come from it: a tool is unknown because its plugin is refused.

@@ -92,6 +92,9 @@ pub enum Fact {
         /// What it may spend: the blueprint's budget, tightened by whoever started it.
         #[serde(default, skip_serializing_if = "is_unlimited")]
         budget: Budget,
+        /// Where outputs of its nodes or answers from outside come from, when they were not made for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Box<Origin>>,
     },
     /// A process took the execution over after another one left it.
     ExecutionResumed,
@@ -224,6 +227,34 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "is_no_usage")]
         usage: Usage,
     },
+}
+
+/// Where an execution takes from what it does not do itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub enum Origin {
+    /// It goes on from inside another execution.
+    Fork(Forked),
+    /// Models and HTTP answer from a cassette: its usage is what was paid when that was recorded, not anew.
+    Replay {
+        /// Digest of the cassette's bytes.
+        cassette: Digest,
+    },
+}
+
+/// How an execution hangs together with the one it was forked from.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Forked {
+    /// The other execution.
+    pub execution: ExecutionId,
+    /// The node of the top level from which on it differs.
+    pub node: String,
+    /// Nodes whose end was taken from there; they did not run and cost nothing here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
+    /// Nodes whose output was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
 }
 
 fn is_unlimited(budget: &Budget) -> bool {

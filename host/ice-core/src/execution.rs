@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::budget::{Budget, Usage};
-use crate::event::{Event, Fact, FinalStatus, SkipReason};
+use crate::event::{Event, Fact, FinalStatus, Forked, Origin, SkipReason};
 use crate::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use crate::problem::Problem;
 use crate::wait::{OpenWait, WaitId};
@@ -160,6 +160,9 @@ pub struct Execution {
     pub parent: Option<(ExecutionId, NodePath)>,
     /// What it may spend.
     pub budget: Budget,
+    /// Where it takes from what it does not do itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Origin>>,
     /// Where it stands.
     pub status: Status,
     /// The rendered outputs; null until it ended.
@@ -200,7 +203,8 @@ pub fn replay(events: &[Event]) -> Option<Execution> {
 }
 
 fn started(first: &Event) -> Option<Execution> {
-    let Fact::ExecutionStarted { blueprint, name, inputs, identity, components, parent, budget } = &first.fact else {
+    let Fact::ExecutionStarted { blueprint, name, inputs, identity, components, parent, budget, origin } = &first.fact
+    else {
         return None;
     };
     Some(Execution {
@@ -211,6 +215,7 @@ fn started(first: &Event) -> Option<Execution> {
         components: components.clone(),
         parent: parent.clone(),
         budget: *budget,
+        origin: origin.clone(),
         status: Status::Running,
         outputs: Value::Null,
         problem: None,
@@ -228,6 +233,14 @@ fn started(first: &Event) -> Option<Execution> {
 }
 
 impl Execution {
+    /// How it was forked, if it was.
+    pub fn forked(&self) -> Option<&Forked> {
+        match self.origin.as_deref() {
+            Some(Origin::Fork(forked)) => Some(forked),
+            _ => None,
+        }
+    }
+
     /// Takes in the next event.
     pub fn apply(&mut self, event: &Event) {
         let since = event.at.saturating_sub(self.updated);
@@ -348,6 +361,7 @@ mod tests {
             components: BTreeMap::new(),
             parent: None,
             budget: Budget::default(),
+            origin: None,
         };
         event(1, 1_000, "", 0, fact)
     }

@@ -214,6 +214,10 @@ codes! {
     X046 E_STORE_BUSY 503 Failed "Another process kept the database locked for too long.";
     X047 E_STORE 500 Failed "The database failed in a way that has no code of its own.";
     X048 E_STORE_VALUE 422 Failed "A value cannot be kept in the database: it is too large, or its numbers are not exact.";
+    X050 E_FORK 422 Usage "An execution cannot be forked like this.";
+    X051 E_EXPORT 422 Usage "A file of exported executions is damaged, too large, or of another version.";
+    X052 E_NOT_ON_CASSETTE 409 Failed "A replay came to a request that its cassette does not answer.";
+    X053 E_CASSETTE 422 Usage "A cassette is damaged, too large, or of another version.";
     X060 E_URL 422 Failed "An outgoing request has a URL that is not an absolute http or https URL without user name and password.";
     X061 E_DNS 502 Failed "The name of the host could not be resolved.";
     X062 E_CONNECT 502 Failed "No connection to the host could be made.";

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use ice_core::blueprint::{FailurePolicy, Parsed};
 use ice_core::budget::Budget;
-use ice_core::event::{Event, Fact, FinalStatus};
+use ice_core::event::{Event, Fact, FinalStatus, Origin};
 use ice_core::execution::{Ending, Execution, Status, replay};
 use ice_core::id::{ExecutionId, Identity, NodePath};
 use ice_core::ports::{Events, Failure, Lease};
@@ -75,15 +75,24 @@ pub(crate) struct Inside {
     pub(crate) depth: u32,
 }
 
+/// What an execution did before it runs in this process.
+pub(crate) enum Past {
+    /// Nothing.
+    Nothing,
+    /// It begins with what was taken from another one.
+    Taken(History),
+    /// Another process left it.
+    Left(History),
+}
+
 /// Everything an execution needs to run in this process.
-struct Launch {
-    plan: Arc<Plan>,
-    view: Execution,
-    /// What it did before, when it is taken up again.
-    past: Option<History>,
-    lease: Lease,
-    budget: Budget,
-    inside: Inside,
+pub(crate) struct Launch {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) view: Execution,
+    pub(crate) past: Past,
+    pub(crate) lease: Lease,
+    pub(crate) budget: Budget,
+    pub(crate) inside: Inside,
 }
 
 /// Digests of stored blueprints that are remembered; beyond it they are simply stored again.
@@ -144,18 +153,19 @@ impl Engine {
             components: plan.components.clone(),
             parent,
             budget,
+            origin: self.shared.options.replays.map(|cassette| Box::new(Origin::Replay { cassette })),
         };
         let first = Event { seq: 1, at: ports.clock.now_ms(), path: NodePath::root(), attempt: 0, fact };
         let first = [first];
         let lease_ms = self.shared.options.lease_ms;
         let lease = ports.events.create(&id, &plan.name, &identity, &first, lease_ms).await.map_err(one)?;
         let view = replay(&first).expect("it begins with its start");
-        Ok(self.launch(Launch { plan, view, past: None, lease, budget, inside }))
+        Ok(self.launch(Launch { plan, view, past: Past::Nothing, lease, budget, inside }))
     }
 
     /// Stores the blueprint, once in the life of this engine: the store hashes what it is given, and documents are
     /// large.
-    async fn keep_document(&self, plan: &Plan) -> Result<(), Failure> {
+    pub(crate) async fn keep_document(&self, plan: &Plan) -> Result<(), Failure> {
         let kept = || self.shared.kept.lock().expect("no panic while listing");
         if kept().contains(&plan.digest) {
             return Ok(());
@@ -200,7 +210,7 @@ impl Engine {
                 return Err(problem);
             }
         };
-        let past = Some(History::of(&list));
+        let past = Past::Left(History::of(&list));
         let budget = tighter(plan.budget, view.budget);
         Ok(self.launch(Launch { plan: Arc::new(plan), view, past, lease, budget, inside }))
     }
@@ -216,7 +226,7 @@ impl Engine {
         Ok(Some(self.handle(Arc::clone(control))))
     }
 
-    async fn plan_again(&self, view: &Execution) -> Result<Plan, Problem> {
+    pub(crate) async fn plan_again(&self, view: &Execution) -> Result<Plan, Problem> {
         let document = self.shared.ports.documents.get(&view.blueprint).await.map_err(|failure| failure.problem)?;
         let gone = || {
             Problem::new(Code::X009, format!("the blueprint {} of `{}` is not stored", view.blueprint, view.name))
@@ -226,10 +236,14 @@ impl Engine {
         self.plan(&parsed).await.map_err(|problems| cannot(&problems))
     }
 
-    fn launch(&self, launch: Launch) -> Handle {
+    pub(crate) fn launch(&self, launch: Launch) -> Handle {
         let Launch { plan, view, past, lease, budget, inside: Inside { control, meter, depth } } = launch;
         let id = control.id.clone();
-        let resumed = past.is_some();
+        let resumed = matches!(past, Past::Left(_));
+        let history = match past {
+            Past::Nothing => History::default(),
+            Past::Taken(history) | Past::Left(history) => history,
+        };
         let run = Arc::new(Run {
             shared: Arc::clone(&self.shared),
             control: Arc::clone(&control),
@@ -243,9 +257,9 @@ impl Engine {
             permits: Semaphore::new(plan.max_parallel.max(1)),
             window: plan.max_parallel.max(1),
             halt_on_failure: plan.failure_policy == FailurePolicy::Halt,
-            gate: Gate::new(past.as_ref().map_or(0, History::paused)),
+            gate: Gate::new(history.paused()),
             before: (view.active_ms, self.shared.ports.clock.now_ms()),
-            history: past.unwrap_or_default(),
+            history,
             budget,
             announced: AtomicBool::new(view.cancel_requested.is_some()),
             depth,
@@ -379,7 +393,7 @@ pub(crate) async fn read_all(events: &dyn Events, id: &ExecutionId) -> Result<Ve
     }
 }
 
-fn senseless(id: &ExecutionId) -> Problem {
+pub(crate) fn senseless(id: &ExecutionId) -> Problem {
     Problem::new(Code::X017, format!("the events of execution `{id}` do not begin with its start"))
 }
 
@@ -389,7 +403,7 @@ fn cannot(problems: &[Problem]) -> Problem {
         .help("install the plugins it started with (`ice list` shows what there is), or start a new execution")
 }
 
-fn checked_inputs(plan: &Plan, inputs: Value) -> Result<Value, Vec<Problem>> {
+pub(crate) fn checked_inputs(plan: &Plan, inputs: Value) -> Result<Value, Vec<Problem>> {
     let mut given = match inputs {
         Value::Object(given) => given,
         Value::Null => Map::new(),

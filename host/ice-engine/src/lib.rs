@@ -3,7 +3,8 @@
 //! Reading order: [`plan`] makes a checked graph of a blueprint; [`scheduler`] alone decides order, retry, skip and
 //! cancel, without I/O; `driver` does what it says, one task per execution; `attempt` is one try of one node; `nodes`
 //! holds the kinds; `asking` asks people, `waits` takes their answers; `activity` knows when nothing but answers is
-//! missing; `journal` is the growing list of events; `present` is what this process runs now; [`Engine`] starts, resumes and cancels.
+//! missing; `journal` is the growing list of events; `present` is what this process runs now; [`Engine`] starts, resumes
+//! and cancels; `fork` begins inside another execution, `transfer` writes executions to files and reads them back.
 //!
 //! Knows the outside only through `ice_core::ports`: no HTTP, no SQL, no wasm, no provider here.
 #![warn(missing_docs)]
@@ -27,6 +28,7 @@ mod desk;
 mod driver;
 mod ending;
 mod engine;
+mod fork;
 mod gate;
 mod history;
 mod inputs;
@@ -44,13 +46,16 @@ mod run;
 mod scope;
 mod settled;
 mod stop;
+mod transfer;
 mod waits;
 
 pub use context::NodeRun;
 pub use engine::{Engine, StartExecution, Stopping, tighter};
+pub use fork::{Fork, ForkExecution, ForkPreview, ForkRun, Why as ForkWhy};
 pub use journal::Grouping;
 pub use live::{EventStream, Handle, Live, Rest};
 pub use run::{EngineOptions, Ports};
+pub use transfer::{EXPORT_BYTES_MAX, Import, export};
 pub use waits::{Wait, WaitFilter};
 
 #[cfg(test)]

@@ -59,6 +59,9 @@ pub struct EngineOptions {
     /// Where alerts of monitor nodes go that name no URL: channel (`email`, `sms`, `slack`, `webhook`) → URL that takes
     /// an HTTP post. Within `egress`, like all of them.
     pub alert_gateways: BTreeMap<String, String>,
+    /// The cassette that models and HTTP answer from, when they do: every execution that begins says so, so that
+    /// nobody bills it.
+    pub replays: Option<Digest>,
 }
 
 impl Default for EngineOptions {
@@ -69,6 +72,7 @@ impl Default for EngineOptions {
             grouping: Grouping::default(),
             egress: Grant::default(),
             alert_gateways: BTreeMap::new(),
+            replays: None,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{Engine, EngineOptions, Grouping, Handle, Ports, StartExecution};
 mod agents;
 mod budget;
 mod durability;
+mod forks;
 mod isolation;
 mod kinds;
 mod large;
@@ -27,6 +28,7 @@ mod property;
 mod semantics;
 mod swarms;
 mod time;
+mod transfers;
 mod waits;
 
 /// Everything outside, as it outlives a process.

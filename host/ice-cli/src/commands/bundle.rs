@@ -11,6 +11,7 @@ use ice_core::manifest::{Kind, UnixSeconds, short};
 use ice_core::problem::{Code, Exit, Problem};
 use serde_json::{Map, Value, json};
 
+use super::cassette::CassetteArgs;
 use super::inputs::InputArgs;
 use super::install::{self, Answer};
 use super::{Outcome, plugins};
@@ -78,6 +79,8 @@ pub(crate) struct RunArgs {
     session: Option<String>,
     #[command(flatten)]
     inputs: InputArgs,
+    #[command(flatten)]
+    cassette: CassetteArgs,
 }
 
 pub(crate) async fn run(command: BundleCommand, config: &Config, output: &Output) -> Outcome {
@@ -159,7 +162,8 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
     let name = bundle_named(&args, config, output).await?;
     // Loading a file may have written grants.
     let config = &config.reread().map_err(one)?;
-    let host = Host::open(config, output).await?;
+    let tape = args.cassette.open()?;
+    let host = Host::open_taped(config, output, &[], tape.cassette()).await?;
     let entry = find(&host.catalog, &name).map_err(|problem| host.explain(one(problem)))?;
     let components: &dyn ice_core::ports::Components = &*host.runtime;
     let document = components.blueprint(&entry).await.map_err(|failure| one(failure.problem))?;
@@ -168,7 +172,7 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
 
     let bin = local_bin(&parsed, &mut inputs, config, output).await?;
     let host = match &bin {
-        Some(bin) => Host::open_with(config, output, &[bin.address.to_string()]).await?,
+        Some(bin) => Host::open_taped(config, output, &[bin.address.to_string()], tape.cassette()).await?,
         None => host,
     };
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
@@ -178,7 +182,7 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
     if let Some(bin) = bin {
         output.note(&format!("the HTTP bin received {}", bin.count()));
     }
-    outcome
+    tape.finish(outcome, output)
 }
 
 /// A blueprint may name an input that gets the address of a local HTTP bin when nobody gives one.

@@ -22,6 +22,8 @@ use record::Record;
 use sums::{Sums, Totals};
 use walk::{Filter, walk};
 
+pub(super) use walk::family;
+
 #[derive(Subcommand)]
 pub(crate) enum MeteringCommand {
     Export(ExportArgs),
@@ -72,7 +74,7 @@ impl FilterArgs {
 }
 
 /// Reads `2026-11-20T00:00:00Z`, with up to three decimals of a second.
-fn moment(text: &str) -> Result<UnixMs, String> {
+pub(super) fn moment(text: &str) -> Result<UnixMs, String> {
     let read = || {
         let text = text.strip_suffix('Z')?;
         let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));

@@ -3,6 +3,7 @@
 mod audit;
 mod build;
 mod bundle;
+mod cassette;
 mod completions;
 mod docs;
 mod doctor;
@@ -51,7 +52,7 @@ pub(crate) enum Command {
     Search(search::SearchArgs),
     Run(run::Args),
     RunBlueprint(run_blueprint::Args),
-    /// Look at executions, resume and cancel them
+    /// Look at executions, resume, cancel and fork them, move them between hosts
     #[command(subcommand)]
     Executions(executions::ExecutionsCommand),
     /// What executions ask of people, and answering it

@@ -10,6 +10,7 @@ use ice_core::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::cassette::CassetteArgs;
 use super::inputs::InputArgs;
 use super::{Outcome, build, bundle};
 use crate::config::Config;
@@ -46,6 +47,8 @@ pub(crate) struct Args {
     /// What the execution may spend, in US dollars, if that is less than the blueprint allows
     #[arg(long, value_name = "USD", value_parser = micro_usd)]
     budget_usd: Option<u64>,
+    #[command(flatten)]
+    cassette: CassetteArgs,
 }
 
 /// What was run last, for `--last`.
@@ -69,7 +72,8 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
             (last.blueprint, args.session.or(last.session))
         }
     };
-    let host = Host::open(config, output).await?;
+    let tape = args.cassette.open()?;
+    let host = Host::open_taped(config, output, &[], tape.cassette()).await?;
     let (mut parsed, entry) = find(&name, &host, config).await?;
     if let Some(max_parallel) = args.max_parallel {
         parsed.blueprint.max_parallel = max_parallel;
@@ -77,7 +81,7 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     remember(config, &Last { blueprint: name, inputs: inputs.clone(), session: session.clone() });
     let bin = bundle::local_bin(&parsed, &mut inputs, config, output).await?;
     let host = match &bin {
-        Some(bin) => Host::open_with(config, output, &[bin.address.to_string()]).await?,
+        Some(bin) => Host::open_taped(config, output, &[bin.address.to_string()], tape.cassette()).await?,
         None => host,
     };
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
@@ -87,7 +91,8 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     let own = Budget { micro_usd: args.budget_usd, ..Budget::default() };
     start.budget.micro_usd = [start.budget.micro_usd, own.micro_usd].into_iter().flatten().min();
     let handle = host.engine.start(start).await?;
-    live::watch(handle, expected, &host, output).await
+    let outcome = live::watch(handle, expected, &host, output).await;
+    tape.finish(outcome, output)
 }
 
 /// A file is found again from another folder, too.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::Outcome;
+use super::cassette::CassetteArgs;
 use super::inputs::InputArgs;
 use crate::config::Config;
 use crate::deprecation;
@@ -30,6 +31,8 @@ pub(crate) struct Args {
     /// How many nodes run at once; the blueprint's own number by default
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     max_parallel: Option<u32>,
+    #[command(flatten)]
+    cassette: CassetteArgs,
 }
 
 pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome {
@@ -38,10 +41,12 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
         parsed.blueprint.max_parallel = max_parallel;
     }
     let inputs = args.inputs.read()?;
-    let host = Host::open(config, output).await?;
+    let tape = args.cassette.open()?;
+    let host = Host::open_taped(config, output, &[], tape.cassette()).await?;
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
     deprecation::used(&host.catalog, None, &plan).iter().for_each(|problem| output.warn(problem));
     let start = host.start(plan, Value::Object(inputs), args.session);
     let handle = host.engine.start(start).await?;
-    view::follow(handle, &host, output).await
+    let outcome = view::follow(handle, &host, output).await;
+    tape.finish(outcome, output)
 }

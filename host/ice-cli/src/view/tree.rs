@@ -240,6 +240,7 @@ mod tests {
             components: BTreeMap::new(),
             parent: None,
             budget: ice_core::budget::Budget::default(),
+            origin: None,
         };
         let facts = std::iter::once((String::new(), first)).chain(facts);
         let events: Vec<Event> = (1..)

@@ -384,6 +384,10 @@ impl Node for Agent {
         Some(&self.arguments)
     }
 
+    fn takes_all_inputs(&self) -> bool {
+        matches!(self.worker, Worker::Data { .. }) && self.task.is_none() && self.arguments.given.is_empty()
+    }
+
     fn summary(&self) -> String {
         let who = match &self.worker {
             Worker::Component { name, .. } => name.clone(),

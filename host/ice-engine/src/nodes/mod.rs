@@ -106,6 +106,11 @@ pub trait Node: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Whether it is given all inputs of the execution without naming them.
+    fn takes_all_inputs(&self) -> bool {
+        false
+    }
+
     /// Does it, once. Input, output schema, events, retries and time limits around it are not its business.
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>>;
 }

@@ -404,6 +404,10 @@ impl Node for Swarm {
         Some(json!({"type": "object", "properties": properties, "additionalProperties": false}))
     }
 
+    fn takes_all_inputs(&self) -> bool {
+        self.task.is_none()
+    }
+
     fn summary(&self) -> String {
         let roles: Vec<&str> = self.members.iter().map(|member| member.role.as_str()).collect();
         let how = match self.strategy {

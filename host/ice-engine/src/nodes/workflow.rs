@@ -248,6 +248,10 @@ impl Node for Workflow {
         Some(&self.arguments)
     }
 
+    fn takes_all_inputs(&self) -> bool {
+        self.passes_inputs
+    }
+
     fn summary(&self) -> String {
         self.reference.clone()
     }

@@ -46,18 +46,34 @@ fn blueprint(graph: &[(Vec<usize>, Does)], policy: &str) -> String {
     json!({ "schema_version": "1.2.0", "failure_policy": policy, "nodes": nodes }).to_string()
 }
 
+fn fakes() -> Fakes {
+    Fakes::new()
+        .tool("well", Effects::None, Ok)
+        .tool("fail", Effects::External, |_| Err(permanently_broken()))
+        .slow_tool("flaky", Effects::External, |call, _| async move {
+            // No breaker opens: what is wrong is the first attempt, not the tool.
+            tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+            if call.attempt == 1 { Err(broken()) } else { Ok(json!({})) }
+        })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
 fn run(graph: &[(Vec<usize>, Does)], policy: &str) -> Ran {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let fakes = Fakes::new()
-            .tool("well", Effects::None, Ok)
-            .tool("fail", Effects::External, |_| Err(permanently_broken()))
-            .slow_tool("flaky", Effects::External, |call, _| async move {
-                // No breaker opens: what is wrong is the first attempt, not the tool.
-                tokio::time::sleep(std::time::Duration::from_millis(3)).await;
-                if call.attempt == 1 { Err(broken()) } else { Ok(json!({})) }
-            });
-        World::new(fakes).run(&blueprint(graph, policy), json!({})).await
+    runtime().block_on(async { World::new(fakes()).run(&blueprint(graph, policy), json!({})).await })
+}
+
+/// Runs a graph and forks it at a node; also says what the fork called.
+fn forked(graph: &[(Vec<usize>, Does)], from: usize) -> (Ran, Ran, Vec<String>) {
+    runtime().block_on(async {
+        let world = World::new(fakes());
+        let first = world.run(&blueprint(graph, "continue_possible"), json!({})).await;
+        let before = world.outside.fakes.calls().len();
+        let (_, second) = world.fork(super::forks::ask(&first.id, &format!("n{from}"))).await;
+        let called = world.outside.fakes.calls()[before..].iter().map(|call| call.path.to_string()).collect();
+        (first, second, called)
     })
 }
 
@@ -91,6 +107,26 @@ proptest! {
         prop_assert_eq!(view.status, ran.ending.status.into());
         prop_assert_eq!(&view.outputs, &ran.ending.outputs);
         prop_assert_eq!(&view.problem, &ran.ending.problem);
+    }
+
+    #[test]
+    fn a_fork_runs_what_is_different_and_ends_alike(graph in graphs(), at in any::<usize>()) {
+        let few = graph.iter().filter(|(_, does)| matches!(does, Does::FailsOnce)).count() < 3;
+        prop_assume!(few);
+        let from = at % graph.len();
+        let (first, second, called) = forked(&graph, from);
+        let mut runs = vec![false; graph.len()];
+        for (index, (needs, _)) in graph.iter().enumerate() {
+            let failed = first.state(&format!("n{index}")).starts_with("failed");
+            runs[index] = index == from || failed || needs.iter().any(|needed| runs[*needed]);
+        }
+        let view = replay(&second.events).unwrap();
+        let kept: Vec<String> = (0..graph.len()).filter(|index| !runs[*index]).map(|index| format!("n{index}")).collect();
+        prop_assert_eq!(&view.forked().unwrap().kept, &kept);
+        prop_assert!(called.iter().all(|path| !kept.contains(path)), "{:?} of {:?}", called, kept);
+        prop_assert_eq!(first.states(), second.states());
+        prop_assert_eq!(first.ending.status, second.ending.status);
+        prop_assert_eq!(&first.ending.outputs, &second.ending.outputs);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use ice_core::budget::{MicroUsd, Receipt, Usage};
-use ice_core::event::{CalledComponent, CapabilityUse, Event, Fact};
+use ice_core::event::{CalledComponent, CapabilityUse, Event, Fact, Origin};
 use ice_core::grant::Capability;
 use ice_core::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use ice_core::manifest::print_date;
@@ -93,19 +93,22 @@ pub(super) struct Reader {
     begun: HashMap<NodePath, Begun>,
     /// The event that settles the use before it, which has a record already: number, path and amount.
     due: Option<(u64, NodePath, Usage)>,
+    /// Whether models and HTTP were answered from a cassette.
+    replayed: bool,
 }
 
 impl Reader {
     pub(super) fn new(execution: ExecutionId) -> Self {
         let identity = Identity { org: String::new(), user: String::new(), session: None };
-        Self { execution, identity, begun: HashMap::new(), due: None }
+        Self { execution, identity, begun: HashMap::new(), due: None, replayed: false }
     }
 
     /// Takes in the next event; returns the record it makes, if it makes one.
     pub(super) fn take(&mut self, event: &Event) -> Option<Record> {
         let record = match &event.fact {
-            Fact::ExecutionStarted { identity, .. } => {
+            Fact::ExecutionStarted { identity, origin, .. } => {
                 self.identity = identity.clone();
+                self.replayed = matches!(origin.as_deref(), Some(Origin::Replay { .. }));
                 None
             }
             Fact::NodeStarted { kind, component, .. } => {
@@ -120,6 +123,8 @@ impl Reader {
             Fact::NodeFailed { problem, receipt } => {
                 self.called(event, receipt.as_deref(), Status::Failed).or_else(|| self.dropped(event, problem))
             }
+            // Paid when the cassette was recorded.
+            Fact::CapabilityUsed(_) | Fact::BudgetSettled { .. } if self.replayed => None,
             Fact::CapabilityUsed(used) => self.used(event, used),
             Fact::BudgetSettled { used } => self.settled(event, used),
             _ => None,

@@ -96,7 +96,7 @@ async fn page(store: &Store, id: &ExecutionId, after: u64, limit: u32) -> Result
 }
 
 /// An execution and everything below it, in the order of ids.
-async fn family(store: &Store, root: &ExecutionId) -> Result<BTreeSet<ExecutionId>, Problem> {
+pub(crate) async fn family(store: &Store, root: &ExecutionId) -> Result<BTreeSet<ExecutionId>, Problem> {
     match Events::read(store, root, 0, 1).await {
         Ok(events) if !events.is_empty() => {}
         Err(failure) if failure.problem.code != Code::X041 => return Err(failure.problem),
@@ -161,6 +161,7 @@ mod tests {
             components: Default::default(),
             parent: parent.map(|parent| (ExecutionId(parent.into()), NodePath("w".into()))),
             budget: Budget::default(),
+            origin: None,
         };
         let finished = || Fact::NodeFinished {
             output: json!(1),
