@@ -132,6 +132,18 @@ impl Documents for InMemory {
     async fn get(&self, _: &Digest) -> Result<Option<Value>, Failure> {
         Ok(None)
     }
+
+    async fn publish(&self, _: &NamedDocument) -> Result<(), Failure> {
+        refused()
+    }
+
+    async fn versions(&self, _: Option<&str>, _: u32) -> Result<Vec<NamedDocument>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn withdraw(&self, _: &str, _: &semver::Version) -> Result<bool, Failure> {
+        refused()
+    }
 }
 
 /// An execution that nobody follows.
