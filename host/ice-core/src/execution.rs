@@ -155,6 +155,9 @@ pub struct Execution {
     pub identity: Identity,
     /// Callable name → component digest, as pinned at the start.
     pub components: BTreeMap<String, Digest>,
+    /// The blueprints inside it: reference → digest of the document, as pinned at the start.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub blueprints: BTreeMap<String, Digest>,
     /// The execution and node that started this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<(ExecutionId, NodePath)>,
@@ -200,7 +203,9 @@ pub fn replay(events: &[Event]) -> Option<Execution> {
 }
 
 fn started(first: &Event) -> Option<Execution> {
-    let Fact::ExecutionStarted { blueprint, name, inputs, identity, components, parent, budget } = &first.fact else {
+    let Fact::ExecutionStarted { blueprint, name, inputs, identity, components, blueprints, parent, budget } =
+        &first.fact
+    else {
         return None;
     };
     Some(Execution {
@@ -209,6 +214,7 @@ fn started(first: &Event) -> Option<Execution> {
         inputs: inputs.clone(),
         identity: identity.clone(),
         components: components.clone(),
+        blueprints: blueprints.clone(),
         parent: parent.clone(),
         budget: *budget,
         status: Status::Running,
@@ -342,6 +348,7 @@ mod tests {
             inputs: json!({ "who": "bob" }),
             identity: Identity::local(),
             components: BTreeMap::new(),
+            blueprints: BTreeMap::new(),
             parent: None,
             budget: Budget::default(),
         };

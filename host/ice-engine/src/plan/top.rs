@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::context::{Inputs, Level};
 use super::graph::dotted;
 use super::links::Links;
-use super::{Blueprints, Graph, NESTING_MAX, Output, Plan, PlanContext};
+use super::{Blueprints, Graph, NESTING_MAX, Output, Plan, PlanContext, Referred};
 
 pub(super) fn plan(parsed: &Parsed, catalog: &Catalog, blueprints: &dyn Blueprints) -> Result<Plan, Vec<Problem>> {
     let mut cx = PlanContext::new(catalog, blueprints);
@@ -47,6 +47,7 @@ fn planned(cx: &mut PlanContext<'_>, parsed: &Parsed) -> Result<Plan, Vec<Proble
         max_parallel: blueprint.max_parallel as usize,
         timeout_ms: blueprint.timeout_ms,
         components: cx.components.clone(),
+        blueprints: cx.referred.clone(),
     })
 }
 
@@ -127,6 +128,10 @@ impl PlanContext<'_> {
             self.problem(Code::B026, pointer, message, "merge some of them");
             return None;
         }
+        self.referred.entry(reference.to_owned()).or_insert_with(|| Referred {
+            digest: parsed.blueprint.digest(),
+            parsed: Arc::clone(&parsed),
+        });
         Some(parsed)
     }
 
@@ -134,7 +139,11 @@ impl PlanContext<'_> {
     pub fn child(&mut self, reference: &str, parsed: &Parsed, document: Value, pointer: &str) -> Option<Arc<Plan>> {
         let key = format!("{reference} {document}");
         if let Some(known) = self.children.get(&key) {
-            return known.clone();
+            let known = known.clone();
+            if let Some(plan) = &known {
+                self.takes(plan);
+            }
+            return known;
         }
         // As it was written it has positions; with other values they would point at the wrong lines.
         let plan = if document == parsed.blueprint.document {
@@ -163,9 +172,15 @@ impl PlanContext<'_> {
         let plan = planned(&mut inner, parsed);
         self.children = inner.children;
         if let Ok(plan) = &plan {
-            self.components.extend(plan.components.iter().map(|(name, digest)| (name.clone(), *digest)));
+            self.takes(plan);
         }
         plan
+    }
+
+    /// What a child needs, this blueprint needs.
+    fn takes(&mut self, child: &Plan) {
+        self.components.extend(child.components.iter().map(|(name, digest)| (name.clone(), *digest)));
+        self.referred.extend(child.blueprints.iter().map(|(name, referred)| (name.clone(), referred.clone())));
     }
 }
 
