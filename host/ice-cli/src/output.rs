@@ -32,6 +32,11 @@ impl Output {
         self.json
     }
 
+    /// Whether standard error is a terminal that wants colours.
+    pub(crate) fn colors(&self) -> bool {
+        self.color
+    }
+
     /// Prints a line of data.
     pub(crate) fn line(&self, text: &str) {
         write_or_exit(&mut std::io::stdout().lock(), text);

@@ -1,6 +1,11 @@
 //! Follows an execution while it runs and prints what came of it.
 
 pub(crate) mod waiting;
+pub(crate) mod watch;
+
+mod branch;
+mod screen;
+mod tree;
 
 use std::collections::BTreeMap;
 
@@ -95,31 +100,38 @@ fn counted(answers: usize) -> String {
 /// One line a finished, failed, retried or skipped node; a terminal also sees which nodes are running.
 fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::ProgressBar, output: &Output) {
     let path = event.path.as_str();
-    let took = |running: &mut BTreeMap<String, u64>| event.at.saturating_sub(running.remove(path).unwrap_or(event.at));
-    let line = match &event.fact {
+    let begun = match &event.fact {
         Fact::NodeStarted { .. } => {
             running.insert(path.to_owned(), event.at);
             None
         }
+        Fact::NodeFinished { .. } | Fact::NodeFailed { .. } | Fact::NodeRetried { .. } | Fact::WaitOpened { .. } => {
+            running.remove(path)
+        }
+        _ => None,
+    };
+    if let Some(line) = line_of(event, event.at.saturating_sub(begun.unwrap_or(event.at))) {
+        if output.redraws() { bar.println(line) } else { output.note(&line) }
+    }
+    bar.set_message(running.keys().cloned().collect::<Vec<_>>().join(", "));
+}
+
+/// What a reader of lines is told of an event; `took_ms` is since its node began.
+fn line_of(event: &Event, took_ms: u64) -> Option<String> {
+    let path = event.path.as_str();
+    match &event.fact {
         Fact::NodeFinished { usage, .. } => {
             let tokens = match usage.total_tokens() {
                 0 => String::new(),
                 tokens => format!(", {tokens} tokens"),
             };
-            Some(format!("  done {path} ({} ms{tokens})", took(running)))
+            Some(format!("  done {path} ({took_ms} ms{tokens})"))
         }
-        Fact::NodeFailed { problem, .. } => {
-            running.remove(path);
-            Some(format!("  FAILED {path}: [{}] {}", problem.code, problem.message))
-        }
+        Fact::NodeFailed { problem, .. } => Some(format!("  FAILED {path}: [{}] {}", problem.code, problem.message)),
         Fact::NodeRetried { problem, delay_ms, .. } => {
-            running.remove(path);
             Some(format!("  again {path} in {delay_ms} ms: {}", problem.message))
         }
-        Fact::WaitOpened { .. } => {
-            running.remove(path);
-            Some(format!("  asks {path}"))
-        }
+        Fact::WaitOpened { .. } => Some(format!("  asks {path}")),
         Fact::WaitResolved { resolution, .. } if resolution.timed_out => {
             Some(format!("  nobody answered {path} in time"))
         }
@@ -131,11 +143,7 @@ fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::Pro
             Some(format!("  {level} {path}: {message}"))
         }
         _ => None,
-    };
-    if let Some(line) = line {
-        if output.redraws() { bar.println(line) } else { output.note(&line) }
     }
-    bar.set_message(running.keys().cloned().collect::<Vec<_>>().join(", "));
 }
 
 /// Prints the outputs (all of the ending with `--json`), and the first failure on standard error.
@@ -157,6 +165,11 @@ pub(crate) fn print(id: &str, ending: &Ending, interrupted: bool, output: &Outpu
             output.note(&format!("some nodes failed; see `ice executions show {id}`"));
         }
     }
+    exit_of(ending, interrupted)
+}
+
+/// How the command exits after such an ending.
+fn exit_of(ending: &Ending, interrupted: bool) -> Exit {
     match ending.status {
         FinalStatus::Completed => Exit::Done,
         FinalStatus::Cancelled if interrupted => Exit::Interrupted,

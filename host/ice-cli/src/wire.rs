@@ -74,6 +74,10 @@ impl Layout<'_> {
     pub(crate) fn unlisted(&self) -> PathBuf {
         self.0.join("unlisted.json")
     }
+    /// What `ice run` ran last, by folder.
+    pub(crate) fn last_runs(&self) -> PathBuf {
+        self.0.join("last-runs.json")
+    }
     /// Secrets of the operator, for `{{secret:NAME}}`.
     pub(crate) fn secrets(&self) -> PathBuf {
         self.0.join("secrets.toml")

@@ -23,6 +23,7 @@ mod kinds;
 mod monitors;
 mod property;
 mod semantics;
+mod stored;
 mod swarms;
 mod time;
 mod waits;

@@ -5,7 +5,9 @@ use std::fmt;
 use async_trait::async_trait;
 use ice_core::event::Event;
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
-use ice_core::ports::{Documents, Events, ExecutionRow, Failure, Lease, MemoryFilter, MemoryRow, MemoryRows, NamedDocument};
+use ice_core::ports::{
+    Documents, Events, ExecutionRow, Failure, Lease, MemoryFilter, MemoryRow, MemoryRows, NamedDocument,
+};
 use ice_core::problem::Problem;
 use semver::Version;
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! The table of commands. Each file is `Args` (its doc comments are the help) and `run()`.
 
 mod audit;
+mod blueprints;
 mod build;
 mod bundle;
 mod completions;
@@ -17,6 +18,7 @@ mod metering;
 mod plugins;
 mod publish;
 mod registry;
+mod run;
 mod run_blueprint;
 mod search;
 mod trust;
@@ -47,7 +49,11 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Audit(audit::Args),
     Search(search::SearchArgs),
+    Run(run::Args),
     RunBlueprint(run_blueprint::Args),
+    /// Keep blueprints under a name and a version
+    #[command(subcommand)]
+    Blueprints(blueprints::BlueprintsCommand),
     /// Look at executions, resume and cancel them
     #[command(subcommand)]
     Executions(executions::ExecutionsCommand),
@@ -99,6 +105,8 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
         Command::Verify(args) => verify::run(args, config, output),
         Command::Audit(args) => audit::run(args, config, output),
         Command::Search(args) => search::run(args, config, output).await,
+        Command::Run(args) => run::run(args, config, output).await,
+        Command::Blueprints(command) => blueprints::run(command, config, output).await,
         Command::RunBlueprint(args) => run_blueprint::run(args, config, output).await,
         Command::Executions(command) => executions::run(command, config, output).await,
         Command::Waits(command) => waits::run(command, config, output).await,

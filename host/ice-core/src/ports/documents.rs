@@ -58,7 +58,9 @@ pub trait Documents: Send + Sync {
 /// The refusal of [`Documents::publish`].
 pub fn taken(named: &NamedDocument) -> Failure {
     let message = format!("`{}@{}` exists already with other content", named.name, named.version);
-    Failure::never(Problem::new(Code::R003, message).help("give it another version; what a version holds never changes"))
+    Failure::never(
+        Problem::new(Code::R003, message).help("give it another version; what a version holds never changes"),
+    )
 }
 
 /// Puts versions into the order of [`Documents::versions`].

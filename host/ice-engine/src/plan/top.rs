@@ -128,10 +128,9 @@ impl PlanContext<'_> {
             self.problem(Code::B026, pointer, message, "merge some of them");
             return None;
         }
-        self.referred.entry(reference.to_owned()).or_insert_with(|| Referred {
-            digest: parsed.blueprint.digest(),
-            parsed: Arc::clone(&parsed),
-        });
+        self.referred
+            .entry(reference.to_owned())
+            .or_insert_with(|| Referred { digest: parsed.blueprint.digest(), parsed: Arc::clone(&parsed) });
         Some(parsed)
     }
 

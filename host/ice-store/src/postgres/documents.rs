@@ -75,7 +75,8 @@ impl Documents for Store {
             })
         });
         let rows: Vec<document::Row> = rows.await?;
-        let mut versions = rows.into_iter().map(document::named).collect::<Result<Vec<_>, _>>().map_err(Failure::never)?;
+        let mut versions =
+            rows.into_iter().map(document::named).collect::<Result<Vec<_>, _>>().map_err(Failure::never)?;
         sort_versions(&mut versions);
         Ok(versions)
     }
