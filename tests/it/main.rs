@@ -16,6 +16,7 @@ mod openai;
 mod plugins;
 mod registries;
 mod resume;
+mod run;
 mod servers;
 mod strict;
 mod tamper;
