@@ -130,7 +130,7 @@ fn stored_blueprints_are_named_and_never_change() {
     home.run(&["blueprints", "rm", "news@1.0.1"]).exits(0);
     assert_eq!(home.run(&["run", "news"]).exits(0).lines().1["outputs"]["version"], "one");
     for (reference, help) in
-        [("newz", "did you mean `news`?"), ("news@^2", "did you mean `news@1.0.0`?"), ("news@1.0.1", "`news@1.0.0`")]
+        [("newz", "did you mean `news`?"), ("news@^2", "known: news@1.0.0"), ("news@1.0.1", "`news@1.0.0`")]
     {
         let ran = home.run(&["run", reference]).exits(2);
         assert!(ran.err.contains("ICE-R001") && ran.err.contains(help), "{reference}: {}", ran.err);
@@ -211,7 +211,7 @@ fn following_stays_until_somebody_answered() {
 #[test]
 fn a_budget_of_nothing_stops_a_paid_call_before_it_is_made() {
     let home = Home::empty();
-    let row = "[[price]]\nmodel = \"echo/echo\"\ninput = 1000000.0\noutput = 1000000.0\nas_of = \"2026-01-01\"\nsource = \"test\"\n";
+    let row = "[[price]]\nmodel = \"echo/echo\"\ninput = 1000.0\noutput = 1000.0\nas_of = \"2026-01-01\"\nsource = \"test\"\n";
     let prices = home.write("prices.toml", row);
     home.set("llm", &format!("prices = \"{prices}\""));
     let file = home.write(

@@ -66,7 +66,7 @@ async fn what_is_not_there_is_refused_with_the_nearest_name() {
         ("newz", "did you mean `news`?"),
         ("leters@^1", "did you mean `letters`?"),
         ("kit.chld", "did you mean `kit.child`?"),
-        ("news@^2", "did you mean `news@1.0.0`?"),
+        ("news@^2", "known: kit.child, letters, news@1.0.0"),
         ("sha256:abc", "known: kit.child, letters, news"),
     ] {
         let parsed = parse(&one_node(reference), "test.yaml").unwrap();

@@ -25,6 +25,7 @@ pub(crate) enum StoredCommand {
     /// version. `ice run NAME`, `ice run NAME@RANGE` and `workflow` nodes find it.
     ///
     /// Example: ice blueprints push news.yaml --name news --version 1.2.0
+    #[command(disable_version_flag = true)]
     Push {
         /// The blueprint; `-` reads standard input
         file: PathBuf,
