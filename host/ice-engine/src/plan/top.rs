@@ -113,7 +113,11 @@ impl PlanContext<'_> {
         let Some(parsed) = self.blueprints.find(reference) else {
             let names = self.blueprints.names();
             let message = format!("there is no blueprint `{reference}`");
-            self.unknown(Code::B016, pointer, message, reference, names.iter().map(String::as_str));
+            // When there is nothing of that name, it is the name that is misspelt, whatever the range.
+            let name = reference.split('@').next().unwrap_or_default();
+            let of_name = |known: &String| known.split('@').next() == Some(name);
+            let asked = if names.iter().any(of_name) { reference } else { name };
+            self.unknown(Code::B016, pointer, message, asked, names.iter().map(String::as_str));
             return None;
         };
         let id = identity(&parsed, reference);
