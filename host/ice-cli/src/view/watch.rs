@@ -84,7 +84,7 @@ struct Watch<'a> {
 
 /// How following ended.
 enum End {
-    Ended(Ending),
+    Ended(Box<Ending>),
     Waits,
     /// The user does not want to look any more; the execution goes on.
     Left,
@@ -151,7 +151,7 @@ impl Source {
                     Some(Live::Delta { .. }) => {}
                     None => {
                         return Ok(Err(match handle.rest().await {
-                            Rest::Ended(ending) => End::Ended(*ending),
+                            Rest::Ended(ending) => End::Ended(ending),
                             Rest::Waiting => End::Waits,
                         }));
                     }
@@ -208,7 +208,7 @@ impl<'a> Watch<'a> {
                     Ok(event) => {
                         self.take(&event);
                         if let (Source::Elsewhere(_), Some(ending)) = (&source, ending(std::slice::from_ref(&event))) {
-                            return Ok(End::Ended(ending));
+                            return Ok(End::Ended(Box::new(ending)));
                         }
                     }
                     Err(end) => return Ok(end),
