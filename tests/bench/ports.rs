@@ -14,7 +14,9 @@ use ice_core::event::{CapabilityUse, Event};
 use ice_core::execution::Ending;
 use ice_core::grant::Grant;
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
-use ice_core::ports::{Artifacts, Call, Components, Documents, Events, ExecutionRow, Failure, Lease, Outcome, Scope};
+use ice_core::ports::{
+    Artifacts, Call, Components, Documents, Events, ExecutionRow, Failure, Lease, NamedDocument, Outcome, Scope,
+};
 use ice_core::problem::{Code, Problem};
 use ice_engine::Ports;
 use ice_runtime::{Runtime, RuntimeOptions, RuntimePorts};
@@ -139,6 +141,18 @@ impl Documents for InMemory {
 
     async fn get(&self, _: &Digest) -> Result<Option<Value>, Failure> {
         Ok(None)
+    }
+
+    async fn publish(&self, _: &NamedDocument) -> Result<(), Failure> {
+        refused()
+    }
+
+    async fn versions(&self, _: Option<&str>, _: u32) -> Result<Vec<NamedDocument>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn withdraw(&self, _: &str, _: &semver::Version) -> Result<bool, Failure> {
+        refused()
     }
 }
 

@@ -263,7 +263,7 @@ fn check_engine(egress: &Grant, gateways: &BTreeMap<String, String>, path: &Path
 
 /// US dollars → millionths, rounded to the nearest.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be finite and not negative")]
-fn micro_usd(usd: f64) -> u64 {
+pub(crate) fn micro_usd(usd: f64) -> u64 {
     (usd * 1e6).round() as u64
 }
 

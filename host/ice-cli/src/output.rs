@@ -32,18 +32,8 @@ impl Output {
         self.json
     }
 
-    /// Whether only results and problems are wanted.
-    pub(crate) fn quiet(&self) -> bool {
-        self.quiet
-    }
-
-    /// The same for a program that reads standard output, where that is no terminal.
-    pub(crate) fn for_reader(&self) -> Self {
-        Self { json: self.json || !std::io::stdout().is_terminal(), ..*self }
-    }
-
-    /// Whether colours are wanted.
-    pub(crate) fn color(&self) -> bool {
+    /// Whether standard error is a terminal that wants colours.
+    pub(crate) fn colors(&self) -> bool {
         self.color
     }
 

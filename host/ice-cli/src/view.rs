@@ -1,8 +1,11 @@
 //! Follows an execution while it runs and prints what came of it.
 
-pub(crate) mod live;
-mod tree;
 pub(crate) mod waiting;
+pub(crate) mod watch;
+
+mod branch;
+mod screen;
+mod tree;
 
 use std::collections::BTreeMap;
 
@@ -54,35 +57,19 @@ pub(crate) async fn follow(handle: Handle, host: &Host, output: &Output) -> Resu
             }
         }
     };
-    let rest = rest_after(rest, &id, asked_to_stop, host).await?;
+    let rest = match rest {
+        // It was just being given back when it was asked to stop.
+        Rest::Waiting if asked_to_stop => match host.engine.stop(&id, INTERRUPTED).await.map_err(|one| vec![one])? {
+            Stopping::Here(handle) => handle.rest().await,
+            Stopping::HasEnded | Stopping::Elsewhere => Rest::Waiting,
+        },
+        rest => rest,
+    };
     bar.finish_and_clear();
-    print_rest(rest, &id, &spent, asked_to_stop, host, output).await
-}
-
-/// One that was just being given back when it was asked to stop is stopped now.
-async fn rest_after(rest: Rest, id: &ExecutionId, asked_to_stop: bool, host: &Host) -> Result<Rest, Vec<Problem>> {
-    if !asked_to_stop || rest != Rest::Waiting {
-        return Ok(rest);
-    }
-    Ok(match host.engine.stop(id, INTERRUPTED).await.map_err(|one| vec![one])? {
-        Stopping::Here(handle) => handle.rest().await,
-        Stopping::HasEnded | Stopping::Elsewhere => Rest::Waiting,
-    })
-}
-
-/// Prints what came of an execution, or what it waits for, and says how to exit.
-async fn print_rest(
-    rest: Rest,
-    id: &ExecutionId,
-    spent: &Usage,
-    interrupted: bool,
-    host: &Host,
-    output: &Output,
-) -> Result<Exit, Vec<Problem>> {
     host.runtime.take_refused().iter().for_each(|problem| output.warn(problem));
     match rest {
-        Rest::Ended(ending) => Ok(print(&id.0, &ending, interrupted, output)),
-        Rest::Waiting => print_waits(id, spent, host, output).await,
+        Rest::Ended(ending) => Ok(print(&id.0, &ending, asked_to_stop, output)),
+        Rest::Waiting => print_waits(&id, &spent, host, output).await,
     }
 }
 
@@ -113,33 +100,33 @@ fn counted(answers: usize) -> String {
 /// One line a finished, failed, retried or skipped node; a terminal also sees which nodes are running.
 fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::ProgressBar, output: &Output) {
     let path = event.path.as_str();
-    let took = |running: &mut BTreeMap<String, u64>| event.at.saturating_sub(running.remove(path).unwrap_or(event.at));
-    match &event.fact {
-        Fact::NodeStarted { .. } => drop(running.insert(path.to_owned(), event.at)),
-        Fact::NodeFinished { .. } => {}
-        Fact::NodeFailed { .. } | Fact::NodeRetried { .. } | Fact::WaitOpened { .. } => drop(running.remove(path)),
-        _ => {}
-    }
-    let line = match &event.fact {
-        Fact::NodeFinished { usage, .. } => {
-            let tokens = match usage.total_tokens() {
-                0 => String::new(),
-                tokens => format!(", {tokens} tokens"),
-            };
-            Some(format!("  done {path} ({} ms{tokens})", took(running)))
+    let begun = match &event.fact {
+        Fact::NodeStarted { .. } => {
+            running.insert(path.to_owned(), event.at);
+            None
         }
-        _ => told(event),
+        Fact::NodeFinished { .. } | Fact::NodeFailed { .. } | Fact::NodeRetried { .. } | Fact::WaitOpened { .. } => {
+            running.remove(path)
+        }
+        _ => None,
     };
-    if let Some(line) = line {
+    if let Some(line) = line_of(event, event.at.saturating_sub(begun.unwrap_or(event.at))) {
         if output.redraws() { bar.println(line) } else { output.note(&line) }
     }
     bar.set_message(running.keys().cloned().collect::<Vec<_>>().join(", "));
 }
 
-/// What a person is told of an event besides what is done.
-fn told(event: &Event) -> Option<String> {
+/// What a reader of lines is told of an event; `took_ms` is since its node began.
+fn line_of(event: &Event, took_ms: u64) -> Option<String> {
     let path = event.path.as_str();
     match &event.fact {
+        Fact::NodeFinished { usage, .. } => {
+            let tokens = match usage.total_tokens() {
+                0 => String::new(),
+                tokens => format!(", {tokens} tokens"),
+            };
+            Some(format!("  done {path} ({took_ms} ms{tokens})"))
+        }
         Fact::NodeFailed { problem, .. } => Some(format!("  FAILED {path}: [{}] {}", problem.code, problem.message)),
         Fact::NodeRetried { problem, delay_ms, .. } => {
             Some(format!("  again {path} in {delay_ms} ms: {}", problem.message))
@@ -178,6 +165,11 @@ pub(crate) fn print(id: &str, ending: &Ending, interrupted: bool, output: &Outpu
             output.note(&format!("some nodes failed; see `ice executions show {id}`"));
         }
     }
+    exit_of(ending, interrupted)
+}
+
+/// How the command exits after such an ending.
+fn exit_of(ending: &Ending, interrupted: bool) -> Exit {
     match ending.status {
         FinalStatus::Completed => Exit::Done,
         FinalStatus::Cancelled if interrupted => Exit::Interrupted,

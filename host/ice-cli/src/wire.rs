@@ -75,9 +75,9 @@ impl Layout<'_> {
     pub(crate) fn unlisted(&self) -> PathBuf {
         self.0.join("unlisted.json")
     }
-    /// What `ice run` ran last, with its inputs.
-    pub(crate) fn last_run(&self) -> PathBuf {
-        self.0.join("last-run.json")
+    /// What `ice run` ran last, by folder.
+    pub(crate) fn last_runs(&self) -> PathBuf {
+        self.0.join("last-runs.json")
     }
     /// Secrets of the operator, for `{{secret:NAME}}`.
     pub(crate) fn secrets(&self) -> PathBuf {

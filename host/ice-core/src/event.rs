@@ -86,6 +86,10 @@ pub enum Fact {
         identity: Identity,
         /// The components it started with: callable name → component digest. A resume uses the same ones.
         components: BTreeMap<String, Digest>,
+        /// The blueprints inside it, children's children too: reference → digest of the document it found. A resume
+        /// uses the same ones, whatever the references would find then.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        blueprints: BTreeMap<String, Digest>,
         /// The execution and node that started this one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<(ExecutionId, NodePath)>,

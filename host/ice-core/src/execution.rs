@@ -155,6 +155,9 @@ pub struct Execution {
     pub identity: Identity,
     /// Callable name → component digest, as pinned at the start.
     pub components: BTreeMap<String, Digest>,
+    /// The blueprints inside it: reference → digest of the document, as pinned at the start.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub blueprints: BTreeMap<String, Digest>,
     /// The execution and node that started this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<(ExecutionId, NodePath)>,
@@ -203,7 +206,8 @@ pub fn replay(events: &[Event]) -> Option<Execution> {
 }
 
 fn started(first: &Event) -> Option<Execution> {
-    let Fact::ExecutionStarted { blueprint, name, inputs, identity, components, parent, budget, origin } = &first.fact
+    let Fact::ExecutionStarted { blueprint, name, inputs, identity, components, blueprints, parent, budget, origin } =
+        &first.fact
     else {
         return None;
     };
@@ -213,6 +217,7 @@ fn started(first: &Event) -> Option<Execution> {
         inputs: inputs.clone(),
         identity: identity.clone(),
         components: components.clone(),
+        blueprints: blueprints.clone(),
         parent: parent.clone(),
         budget: *budget,
         origin: origin.clone(),
@@ -359,6 +364,7 @@ mod tests {
             inputs: json!({ "who": "bob" }),
             identity: Identity::local(),
             components: BTreeMap::new(),
+            blueprints: BTreeMap::new(),
             parent: None,
             budget: Budget::default(),
             origin: None,

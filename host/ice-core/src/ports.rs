@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+mod documents;
 mod llm;
 
+pub use documents::{Documents, NamedDocument, check_name, sort_versions, taken};
 pub use llm::{DeltaSink, Embeddings, Llm, LlmReply, LlmRequest, Message, ModelInfo, Role, ToolCall, ToolSpec};
 
 use async_trait::async_trait;
@@ -376,15 +378,6 @@ pub trait Events: Send + Sync {
     async fn waiting(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
     /// Executions whose newest event is `ExecutionParked` with a `due` that is not after `now`, longest overdue first.
     async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
-}
-
-/// Content-addressed JSON documents, such as blueprints. Implemented by ice-store.
-#[async_trait]
-pub trait Documents: Send + Sync {
-    /// Keeps a document under the digest of its canonical (RFC 8785) form.
-    async fn put(&self, kind: &str, document: &Value) -> Result<Digest, Failure>;
-    /// Returns the document of that digest.
-    async fn get(&self, digest: &Digest) -> Result<Option<Value>, Failure>;
 }
 
 /// Time and chance. The real one in production, a `SimClock` in tests.

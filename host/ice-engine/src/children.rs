@@ -3,15 +3,15 @@
 //! A child has its own id, events and lease. Its id follows from its parent and the node attempt that starts it, so a
 //! parent that is resumed finds the child it had started. Its ledger hangs under its parent's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ice_core::blueprint::Parsed;
 use ice_core::budget::{Budget, Usage};
 use ice_core::event::{Event, Fact};
 use ice_core::execution::{Ending, replay};
-use ice_core::id::{ExecutionId, NodePath, UnixMs};
-use ice_core::ports::{Components, Failure, Retry};
+use ice_core::id::{Digest, ExecutionId, NodePath, UnixMs};
+use ice_core::ports::{Failure, Retry};
 use ice_core::problem::{Code, Problem};
 use serde_json::Value;
 
@@ -19,35 +19,81 @@ use crate::engine::{Engine, Inside, StartExecution, read_all};
 use crate::keys;
 use crate::live::{Control, Handle, Rest};
 use crate::plan::{Library, NESTING_MAX, Plan};
-use crate::run::Run;
+use crate::run::{Ports, Run};
 use crate::stop::Token;
+use crate::stored::{VERSIONS_MAX, stored};
 
-/// Loads every installed blueprint that `parsed` refers to, and those they refer to. What cannot be found is left
-/// out: planning says so, with its place.
-pub(crate) async fn library(components: &dyn Components, parsed: &Parsed) -> Result<Library, Vec<Problem>> {
-    let catalog = components.catalog();
+/// Loads every blueprint that `parsed` refers to, and those they refer to: the documents that an execution `pinned`,
+/// and for other references what they find now. What cannot be found is left out: planning says so, with its place
+/// and the nearest name.
+pub(crate) async fn library(
+    ports: &Ports,
+    parsed: &Parsed,
+    pinned: &BTreeMap<String, Digest>,
+) -> Result<Library, Vec<Problem>> {
     let mut library = Library::default();
     let mut known = BTreeSet::new();
+    let mut missing = Vec::new();
     let mut level = vec![parsed.blueprint.document.clone()];
     // One more than planning accepts, so that it is planning that refuses.
     for _ in 0..=NESTING_MAX {
         let mut wanted = BTreeSet::new();
         level.iter().for_each(|document| references(document, &mut wanted));
         level.clear();
-        for name in wanted {
-            if !known.insert(name.clone()) || !catalog.blueprints.contains_key(&name) {
+        for reference in wanted {
+            if !known.insert(reference.clone()) {
                 continue;
             }
-            let document = components.blueprint(&name).await.map_err(|failure| vec![failure.problem])?;
+            let found = find(ports, &reference, pinned.get(&reference)).await;
+            let Some(document) = found.map_err(|failure| vec![failure.problem])? else {
+                missing.push(reference);
+                continue;
+            };
             let child = Parsed::from_value(document.clone())?;
-            library.add(name, None, Arc::new(child));
+            library.add(reference, None, Arc::new(child));
             level.push(document);
         }
         if level.is_empty() {
             break;
         }
     }
+    if !missing.is_empty() {
+        propose(ports, &missing, &mut library).await.map_err(|failure| vec![failure.problem])?;
+    }
     Ok(library)
+}
+
+/// The document of a reference: the pinned one, a bundle's entry, or what is stored under it.
+async fn find(ports: &Ports, reference: &str, pinned: Option<&Digest>) -> Result<Option<Value>, Failure> {
+    if let Some(digest) = pinned {
+        let gone = || {
+            let message = format!("the blueprint `{reference}` ({digest}), with which it started, is not stored");
+            Failure::never(Problem::new(Code::X009, message).help("start a new execution"))
+        };
+        return ports.documents.get(digest).await?.ok_or_else(gone).map(Some);
+    }
+    if ports.components.catalog().blueprints.contains_key(reference) {
+        return ports.components.blueprint(reference).await.map(Some);
+    }
+    match stored(&*ports.documents, reference).await? {
+        Some(digest) => ports.documents.get(&digest).await,
+        None => Ok(None),
+    }
+}
+
+/// Makes the names known among which a missing one is looked for: bundle entries, stored names, and of a name that
+/// has other versions than the one asked for, those.
+async fn propose(ports: &Ports, missing: &[String], library: &mut Library) -> Result<(), Failure> {
+    ports.components.catalog().blueprints.keys().for_each(|name| library.know(name));
+    let asked = |name: &str| missing.iter().any(|reference| reference.split('@').next() == Some(name));
+    for found in ports.documents.versions(None, VERSIONS_MAX).await? {
+        if asked(&found.name) {
+            library.know(format!("{}@{}", found.name, found.version));
+        } else {
+            library.know(found.name);
+        }
+    }
+    Ok(())
 }
 
 /// Collects what `workflow` and `recursive` nodes refer to, at any depth of a document.

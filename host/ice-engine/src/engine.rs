@@ -1,6 +1,6 @@
 //! Starts, resumes and cancels executions. One task per execution; everything inside it is in `driver.rs`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use ice_core::blueprint::{FailurePolicy, Parsed};
 use ice_core::budget::Budget;
 use ice_core::event::{Event, Fact, FinalStatus, Origin};
 use ice_core::execution::{Ending, Execution, Status, replay};
-use ice_core::id::{ExecutionId, Identity, NodePath};
+use ice_core::id::{Digest, ExecutionId, Identity, NodePath};
 use ice_core::ports::{Events, Failure, Lease};
 use ice_core::problem::{Code, Problem};
 use serde_json::{Map, Value};
@@ -119,7 +119,12 @@ impl Engine {
 
     /// Makes the plan of a blueprint: loads the blueprints it refers to, checks everything, reports every problem.
     pub async fn plan(&self, parsed: &Parsed) -> Result<Plan, Vec<Problem>> {
-        let library = children::library(&*self.shared.ports.components, parsed).await?;
+        self.plan_with(parsed, &BTreeMap::new()).await
+    }
+
+    /// Like [`Engine::plan`], with the blueprints that an execution pinned.
+    async fn plan_with(&self, parsed: &Parsed, pinned: &BTreeMap<String, Digest>) -> Result<Plan, Vec<Problem>> {
+        let library = children::library(&self.shared.ports, parsed, pinned).await?;
         crate::plan::plan(parsed, &self.shared.ports.components.catalog(), &library)
     }
 
@@ -144,13 +149,14 @@ impl Engine {
         preflight::check(&self.shared.ports, &plan, &inputs, &budget).map_err(|problem| vec![problem])?;
         let one = |failure: Failure| vec![failure.problem];
         let ports = &self.shared.ports;
-        self.keep_document(&plan).await.map_err(one)?;
+        self.keep_documents(&plan).await.map_err(one)?;
         let fact = Fact::ExecutionStarted {
             blueprint: plan.digest,
             name: plan.name.clone(),
             inputs,
             identity: identity.clone(),
             components: plan.components.clone(),
+            blueprints: plan.blueprints.iter().map(|(name, found)| (name.clone(), found.digest)).collect(),
             parent,
             budget,
             origin: self.shared.options.replays.map(|cassette| Box::new(Origin::Replay { cassette })),
@@ -163,19 +169,27 @@ impl Engine {
         Ok(self.launch(Launch { plan, view, past: Past::Nothing, lease, budget, inside }))
     }
 
-    /// Stores the blueprint, once in the life of this engine: the store hashes what it is given, and documents are
-    /// large.
-    pub(crate) async fn keep_document(&self, plan: &Plan) -> Result<(), Failure> {
+    /// Stores the blueprint and those it refers to: a resume finds them, whatever is installed then.
+    pub(crate) async fn keep_documents(&self, plan: &Plan) -> Result<(), Failure> {
+        let inside = plan.blueprints.values().map(|found| (found.digest, &found.parsed.blueprint.document));
+        for (digest, document) in std::iter::once((plan.digest, &plan.document)).chain(inside) {
+            self.keep(digest, document).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores a document, once in the life of this engine: the store hashes what it is given, and documents are large.
+    async fn keep(&self, digest: Digest, document: &Value) -> Result<(), Failure> {
         let kept = || self.shared.kept.lock().expect("no panic while listing");
-        if kept().contains(&plan.digest) {
+        if kept().contains(&digest) {
             return Ok(());
         }
-        self.shared.ports.documents.put("blueprint", &plan.document).await?;
+        self.shared.ports.documents.put("blueprint", document).await?;
         let mut kept = kept();
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
-        kept.insert(plan.digest);
+        kept.insert(digest);
         Ok(())
     }
 
@@ -233,7 +247,7 @@ impl Engine {
                 .help("start a new execution")
         };
         let parsed = Parsed::from_value(document.ok_or_else(gone)?).map_err(|problems| cannot(&problems))?;
-        self.plan(&parsed).await.map_err(|problems| cannot(&problems))
+        self.plan_with(&parsed, &view.blueprints).await.map_err(|problems| cannot(&problems))
     }
 
     pub(crate) fn launch(&self, launch: Launch) -> Handle {

@@ -154,7 +154,7 @@ impl Engine {
         let ports = &self.shared.ports;
         let now = ports.clock.now_ms();
         let id = keys::execution_id(now, [ports.clock.random(), ports.clock.random()]);
-        self.keep_document(&plan).await.map_err(one)?;
+        self.keep_documents(&plan).await.map_err(one)?;
         let mut components = plan.components.clone();
         components.extend(view.components.clone());
         let forked = Forked { execution: preview.execution, node: preview.from, kept: preview.kept, set: preview.set };
@@ -164,6 +164,7 @@ impl Engine {
             inputs,
             identity: view.identity.clone(),
             components,
+            blueprints: plan.blueprints.iter().map(|(name, found)| (name.clone(), found.digest)).collect(),
             parent: None,
             budget,
             origin: Some(Box::new(Origin::Fork(forked))),

@@ -46,6 +46,7 @@ mod run;
 mod scope;
 mod settled;
 mod stop;
+mod stored;
 mod transfer;
 mod waits;
 
@@ -55,6 +56,7 @@ pub use fork::{Fork, ForkExecution, ForkPreview, ForkRun, Why as ForkWhy};
 pub use journal::Grouping;
 pub use live::{EventStream, Handle, Live, Rest};
 pub use run::{EngineOptions, Ports};
+pub use stored::{VERSIONS_MAX, newest, stored};
 pub use transfer::{EXPORT_BYTES_MAX, Import, export};
 pub use waits::{Wait, WaitFilter};
 

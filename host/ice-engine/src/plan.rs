@@ -66,6 +66,17 @@ pub struct Plan {
     pub timeout_ms: Option<u64>,
     /// The components it calls: callable name → component digest. Those of child blueprints included.
     pub components: BTreeMap<String, Digest>,
+    /// The blueprints inside it, as they were written: reference → what it found. Those of child blueprints included.
+    pub blueprints: BTreeMap<String, Referred>,
+}
+
+/// A blueprint that a `workflow` or `recursive` node refers to.
+#[derive(Clone, Debug)]
+pub struct Referred {
+    /// Digest of its document.
+    pub digest: Digest,
+    /// The document, before overrides.
+    pub parsed: Arc<Parsed>,
 }
 
 /// One output of an execution.

@@ -26,6 +26,7 @@ mod models;
 mod monitors;
 mod property;
 mod semantics;
+mod stored;
 mod swarms;
 mod time;
 mod transfers;

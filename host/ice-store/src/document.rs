@@ -1,8 +1,11 @@
 //! What both backends know of a document: its digest, and whether a stored text still is the document. Pure.
 
 use ice_core::id::Digest;
+use ice_core::ports::NamedDocument;
 use ice_core::problem::{Code, Problem};
 use serde_json::Value;
+
+use crate::fault::natural;
 
 /// The largest whole number up to which a double has every one: 2^53 (RFC 7493 §2.2).
 const EXACT_MAX: u64 = 1 << 53;
@@ -21,6 +24,19 @@ pub(crate) fn read(digest: &Digest, text: &str) -> Result<Value, Problem> {
         Ok(document) if Digest::of_json(&document) == *digest => Ok(document),
         _ => Err(Problem::new(Code::C043, format!("the document `{digest}` is damaged"))
             .help("put it in again from its source, or restore a copy of the database")),
+    }
+}
+
+/// Name, version, digest and time of a version, as they are stored.
+pub(crate) type Row = (String, String, Vec<u8>, i64);
+
+/// Reads a row; C043 when it is none that was written here.
+pub(crate) fn named((name, version, digest, stored): Row) -> Result<NamedDocument, Problem> {
+    let digest = <[u8; 32]>::try_from(digest.as_slice()).ok().map(Digest::from_bytes);
+    match (version.parse(), digest) {
+        (Ok(version), Some(digest)) => Ok(NamedDocument { name, version, digest, stored: natural(stored) }),
+        _ => Err(Problem::new(Code::C043, format!("the version `{version}` of `{name}` is damaged"))
+            .help("restore a copy of the database")),
     }
 }
 

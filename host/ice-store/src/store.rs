@@ -5,8 +5,11 @@ use std::fmt;
 use async_trait::async_trait;
 use ice_core::event::Event;
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
-use ice_core::ports::{Documents, Events, ExecutionRow, Failure, Lease, MemoryFilter, MemoryRow, MemoryRows};
+use ice_core::ports::{
+    Documents, Events, ExecutionRow, Failure, Lease, MemoryFilter, MemoryRow, MemoryRows, NamedDocument,
+};
 use ice_core::problem::Problem;
+use semver::Version;
 use serde_json::Value;
 
 use crate::every::Every;
@@ -151,6 +154,18 @@ impl Documents for Store {
 
     async fn get(&self, digest: &Digest) -> Result<Option<Value>, Failure> {
         ask!(self, backend => Documents::get(backend, digest).await)
+    }
+
+    async fn publish(&self, named: &NamedDocument) -> Result<(), Failure> {
+        ask!(self, backend => backend.publish(named).await)
+    }
+
+    async fn versions(&self, name: Option<&str>, limit: u32) -> Result<Vec<NamedDocument>, Failure> {
+        ask!(self, backend => backend.versions(name, limit).await)
+    }
+
+    async fn withdraw(&self, name: &str, version: &Version) -> Result<bool, Failure> {
+        ask!(self, backend => backend.withdraw(name, version).await)
     }
 }
 

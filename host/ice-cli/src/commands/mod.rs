@@ -1,6 +1,7 @@
 //! The table of commands. Each file is `Args` (its doc comments are the help) and `run()`.
 
 mod audit;
+mod blueprints;
 mod build;
 mod bundle;
 mod cassette;
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     Search(search::SearchArgs),
     Run(run::Args),
     RunBlueprint(run_blueprint::Args),
+    /// Keep blueprints under a name and a version
+    #[command(subcommand)]
+    Blueprints(blueprints::BlueprintsCommand),
     /// Look at executions, resume, cancel and fork them, move them between hosts
     #[command(subcommand)]
     Executions(executions::ExecutionsCommand),
@@ -105,6 +109,7 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
         Command::Audit(args) => audit::run(args, config, output),
         Command::Search(args) => search::run(args, config, output).await,
         Command::Run(args) => run::run(args, config, output).await,
+        Command::Blueprints(command) => blueprints::run(command, config, output).await,
         Command::RunBlueprint(args) => run_blueprint::run(args, config, output).await,
         Command::Executions(command) => executions::run(command, config, output).await,
         Command::Waits(command) => waits::run(command, config, output).await,

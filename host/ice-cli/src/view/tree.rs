@@ -1,303 +1,300 @@
-//! An execution as a tree of its nodes, for a person who watches. Pure: what is drawn follows from events, a time and
-//! the size of the terminal.
+//! An execution as a tree of its nodes, for a terminal. Pure: what is drawn follows from the events, the time and the
+//! size; the terminal itself is `screen.rs`.
 
 use std::collections::BTreeMap;
 
 use ice_core::budget::Usage;
 use ice_core::execution::{Execution, NodeRecord, NodeState};
-use ice_core::id::{NodePath, UnixMs};
+use ice_core::id::UnixMs;
 
-/// How to draw.
+use super::branch::{Branch, Stage, grow};
+use super::waiting::printable;
+
+/// How much room there is, and how to use it.
 #[derive(Clone, Copy)]
-pub(crate) struct Style {
-    /// Whether colours are wanted.
-    pub(crate) color: bool,
-    /// Whether the terminal shows more than ASCII.
-    pub(crate) unicode: bool,
-    /// Most lines.
-    pub(crate) height: usize,
-    /// Most columns; longer lines are cut.
+pub(crate) struct Frame {
+    /// Columns; no line is longer.
     pub(crate) width: usize,
+    /// Rows; there are no more lines.
+    pub(crate) height: usize,
+    /// Whether to colour.
+    pub(crate) color: bool,
+    /// Counts frames, for what moves.
+    pub(crate) tick: usize,
 }
 
-/// Nodes of the blueprint in the order of the document: id and kind. They are drawn before they begin, too.
-pub(crate) type Expected = Vec<(String, String)>;
-
-struct Row<'a> {
-    depth: usize,
-    label: String,
-    kind: &'a str,
-    /// `None` for a node that has not begun.
-    node: Option<&'a NodeRecord>,
-    asks: bool,
-    /// Rows below it that are left out, because the terminal is too small.
-    hidden: usize,
+/// One line, with the columns that it takes on a terminal.
+pub(crate) struct Line {
+    pub(crate) text: String,
+    pub(crate) columns: usize,
 }
 
-impl Row<'_> {
-    /// Whether somebody who has room for few rows wants to see this one.
-    fn matters(&self) -> bool {
-        let state = self.node.map(|node| &node.state);
-        self.asks || matches!(state, Some(NodeState::Running | NodeState::Retrying { .. } | NodeState::Failed { .. }))
+/// How many nodes of one level are shown one by one. Tried from the left until everything fits.
+#[derive(Clone, Copy)]
+struct Limits {
+    done: usize,
+    going: usize,
+    to_come: usize,
+}
+
+const LIMITS: [Limits; 4] = [
+    Limits { done: 12, going: 8, to_come: 12 },
+    Limits { done: 3, going: 6, to_come: 3 },
+    Limits { done: 0, going: 4, to_come: 0 },
+    Limits { done: 0, going: 2, to_come: 0 },
+];
+
+/// Colours by meaning; numbers of ECMA-48 (SGR).
+#[derive(Clone, Copy)]
+enum Paint {
+    Plain,
+    Strong,
+    Quiet,
+    Good,
+    Bad,
+    Busy,
+}
+
+impl Paint {
+    fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Strong => Some("1"),
+            Self::Quiet => Some("2"),
+            Self::Good => Some("32"),
+            Self::Bad => Some("31"),
+            Self::Busy => Some("33"),
+        }
     }
 }
 
-/// The tree, at most `style.height` lines.
-pub(crate) fn draw(execution: &Execution, expected: &Expected, now: UnixMs, style: Style) -> Vec<String> {
-    let mut rows = rows(execution, expected);
-    let left_out = fit(&mut rows, style.height);
-    let names = rows.iter().map(|row| 2 * row.depth + row.label.chars().count()).max().unwrap_or_default().min(40);
-    let mut lines: Vec<String> = rows.iter().map(|row| line(row, names, now, style)).collect();
-    if left_out > 0 {
-        lines.push(format!("  {} more", left_out));
+/// Pieces of a line before it is cut.
+type Spans = Vec<(Paint, String)>;
+
+/// Draws the tree. `steps` are the ids of the top level in the order of the document: those that have not begun are
+/// shown too.
+pub(crate) fn tree(execution: &Execution, steps: &[String], now: UnixMs, frame: &Frame) -> Vec<Line> {
+    let branches = grow(execution, steps);
+    let room = frame.height.saturating_sub(1);
+    let mut drawn = Vec::new();
+    for limits in LIMITS {
+        drawn.clear();
+        let mut draw = Draw { execution, now, tick: frame.tick, limits, lines: &mut drawn };
+        draw.level(&branches, "");
+        if drawn.len() <= room {
+            break;
+        }
     }
-    lines
+    if drawn.len() > room {
+        let hidden = drawn.len() - room.saturating_sub(1);
+        drawn.truncate(room.saturating_sub(1));
+        drawn.push(vec![(Paint::Quiet, format!("… {hidden} more lines"))]);
+    }
+    let head = std::iter::once(head(execution, now));
+    head.chain(drawn).take(frame.height.max(1)).map(|spans| cut(spans, frame)).collect()
 }
 
-/// One line that says how it stands as a whole.
-pub(crate) fn summary(execution: &Execution, now: UnixMs) -> String {
-    let ended = execution.nodes.values().filter(|node| node.state.is_final()).count();
-    let took = if execution.status == ice_core::execution::Status::Running { now } else { execution.updated };
-    let mut words = vec![
-        execution.status.as_str().replace('_', " "),
-        seconds(took.saturating_sub(execution.started)),
-        format!("{ended} of {} nodes", execution.nodes.len()),
+fn head(execution: &Execution, now: UnixMs) -> Spans {
+    let until = if execution.status.as_str() == "running" { now } else { execution.updated };
+    let mut spans = vec![
+        (Paint::Strong, printable(&execution.name)),
+        (Paint::Plain, format!("  {}", execution.status.as_str())),
+        (Paint::Quiet, format!("  {}", duration(until.saturating_sub(execution.started)))),
     ];
-    words.extend(spent(&execution.usage));
-    words.join(", ")
+    spans.extend(spent(&execution.usage).map(|text| (Paint::Quiet, text)));
+    spans
 }
 
-/// Every node in the order of the document, each followed by what runs inside it.
-fn rows<'a>(execution: &'a Execution, expected: &'a Expected) -> Vec<Row<'a>> {
-    let mut inside: BTreeMap<&str, Vec<&'a NodePath>> = BTreeMap::new();
-    for path in execution.nodes.keys() {
-        inside.entry(around(execution, path.as_str())).or_default().push(path);
-    }
-    for paths in inside.values_mut() {
-        paths.sort_by_key(|path| (execution.nodes[*path].started, path.as_str()));
-    }
-    let asks: Vec<&str> = execution.waits.values().map(|wait| wait.path.as_str()).collect();
-    let mut rows = Vec::new();
-    let mut seen = Vec::new();
-    for (id, kind) in expected {
-        let path = NodePath(id.as_str().into());
-        match execution.nodes.get_key_value(&path) {
-            Some((path, _)) => {
-                seen.push(path.as_str());
-                add(execution, path, 0, &inside, &asks, &mut rows);
-            }
-            None => rows.push(Row { depth: 0, label: id.clone(), kind, node: None, asks: false, hidden: 0 }),
-        }
-    }
-    for path in inside.get("").into_iter().flatten().filter(|path| !seen.contains(&path.as_str())) {
-        add(execution, path, 0, &inside, &asks, &mut rows);
-    }
-    rows
-}
-
-fn add<'a>(
+struct Draw<'a> {
     execution: &'a Execution,
-    path: &'a NodePath,
-    depth: usize,
-    inside: &BTreeMap<&str, Vec<&'a NodePath>>,
-    asks: &[&str],
-    rows: &mut Vec<Row<'a>>,
-) {
-    let node = &execution.nodes[path];
-    let outer = around(execution, path.as_str());
-    let label = path.as_str()[outer.len()..].trim_start_matches(['/', '.']).to_owned();
-    let asks_now = asks.contains(&path.as_str());
-    rows.push(Row { depth, label, kind: &node.kind, node: Some(node), asks: asks_now, hidden: 0 });
-    for path in inside.get(path.as_str()).into_iter().flatten() {
-        add(execution, path, depth + 1, inside, asks, rows);
-    }
+    now: UnixMs,
+    tick: usize,
+    limits: Limits,
+    lines: &'a mut Vec<Spans>,
 }
 
-/// The nearest node around a path: `each[3]/post` lies in `each`, `check.true/yes` in `check`.
-fn around<'a>(execution: &Execution, path: &'a str) -> &'a str {
-    let mut outer = path;
-    while let Some(end) = outer.rfind(['/', '[', '.', '~']) {
-        outer = &outer[..end];
-        if execution.nodes.contains_key(&NodePath(outer.into())) {
-            return outer;
+impl Draw<'_> {
+    /// The branches of one level; those beyond the limits are counted.
+    fn level(&mut self, branches: &[Branch<'_>], indent: &str) {
+        let mut left = BTreeMap::new();
+        for branch in branches {
+            *left.entry(branch.stage()).or_insert(0_usize) += 1;
+        }
+        let count = |stage| left.get(&stage).copied().unwrap_or(0);
+        let (done, to_come) = (count(Stage::Done), count(Stage::ToCome));
+        let fits = |stage| match stage {
+            Stage::Done => done <= self.limits.done,
+            Stage::ToCome => to_come <= self.limits.to_come,
+            Stage::Going | Stage::Failed => true,
+        };
+        let shown = branches.iter().filter(|branch| fits(branch.stage()));
+        let limit = branches.len().min(self.limits.done + self.limits.going + self.limits.to_come);
+        let mut going = 0;
+        let shown: Vec<&Branch<'_>> = shown
+            .filter(|branch| {
+                going += usize::from(matches!(branch.stage(), Stage::Going | Stage::Failed));
+                going <= self.limits.going
+            })
+            .take(limit)
+            .collect();
+        let hidden = branches.len() - shown.len();
+        for (position, branch) in shown.iter().enumerate() {
+            let last = position + 1 == shown.len() && hidden == 0;
+            let (mark, more) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            self.branch(branch, format!("{indent}{mark}"), &format!("{indent}{more}"));
+        }
+        if hidden > 0 {
+            for branch in &shown {
+                left.entry(branch.stage()).and_modify(|count| *count -= 1);
+            }
+            let words = |(stage, count): (&Stage, &usize)| (*count > 0).then(|| format!("{count} {}", stage.word()));
+            let text = left.iter().filter_map(words).collect::<Vec<_>>().join(", ");
+            self.lines.push(vec![(Paint::Quiet, format!("{indent}└─ … {text}"))]);
         }
     }
-    ""
-}
 
-/// Leaves rows out until the others fit; says how many are not counted by a row above them.
-fn fit(rows: &mut Vec<Row<'_>>, height: usize) -> usize {
-    if rows.len() <= height {
-        return 0;
-    }
-    let mut kept: Vec<Row<'_>> = Vec::with_capacity(rows.len());
-    for row in rows.drain(..) {
-        if row.depth == 0 || row.matters() {
-            kept.push(row);
-        } else if let Some(above) = kept.iter_mut().rev().find(|above| above.depth < row.depth) {
-            above.hidden += 1;
+    fn branch(&mut self, branch: &Branch<'_>, lead: String, indent: &str) {
+        let (paint, sign) = self.sign(branch);
+        let mut spans =
+            vec![(Paint::Quiet, lead), (paint, sign.to_owned()), (Paint::Plain, format!(" {}", branch.label))];
+        if let Some(record) = branch.record {
+            self.describe(branch, record, &mut spans);
+        }
+        let inside = branch.size() - 1;
+        let open = matches!(branch.stage(), Stage::Going | Stage::Failed);
+        if inside > 0 && !open {
+            spans.push((Paint::Quiet, format!("  {inside} inside")));
+        }
+        self.lines.push(spans);
+        if open {
+            self.level(&branch.inside, indent);
         }
     }
-    let most = height.saturating_sub(1);
-    let left_out = kept.len().saturating_sub(most);
-    if left_out > 0 && kept.len() > height {
-        let mut spare = left_out;
-        kept.retain(|row| {
-            let drop = spare > 0 && !row.matters();
-            spare -= usize::from(drop);
-            !drop
-        });
-        kept.truncate(most);
-        *rows = kept;
-        return left_out;
-    }
-    *rows = kept;
-    0
-}
 
-fn line(row: &Row<'_>, names: usize, now: UnixMs, style: Style) -> String {
-    let (mark, word, paint) = look(row, style.unicode);
-    let name = format!("{}{}", "  ".repeat(row.depth), row.label);
-    let mut words = vec![word.to_owned()];
-    if let Some(node) = row.node {
-        let until = node.ended.unwrap_or(now);
-        words.extend(node.started.map(|started| seconds(until.saturating_sub(started))));
-        words.extend((node.attempts > 1).then(|| format!("attempt {}", node.attempts)));
-        words.extend(spent(&node.usage));
-        if let NodeState::Failed { problem } | NodeState::Retrying { problem, .. } = &node.state {
-            words.push(super::waiting::printable(&problem.message));
+    fn sign(&self, branch: &Branch<'_>) -> (Paint, &'static str) {
+        const TURNS: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+        match (branch.stage(), branch.record.map(|record| &record.state)) {
+            (_, Some(NodeState::Skipped { .. })) => (Paint::Quiet, "-"),
+            (_, Some(NodeState::Retrying { .. })) => (Paint::Busy, "↻"),
+            (_, Some(NodeState::Failed { .. })) | (Stage::Failed, _) => (Paint::Bad, "✗"),
+            (Stage::Done, _) => (Paint::Good, "✓"),
+            (Stage::ToCome, _) => (Paint::Quiet, "·"),
+            (Stage::Going, _) if self.asks(branch) => (Paint::Busy, "?"),
+            // One that no process runs stands still.
+            (Stage::Going, _) => (Paint::Busy, TURNS[self.tick % TURNS.len()]),
         }
     }
-    words.extend((row.hidden > 0).then(|| format!("{} inside", row.hidden)));
-    let text = format!("{name:<names$}  {:<9}  {}", row.kind, words.join(", "));
-    let room = style.width.saturating_sub(4).max(10);
-    let cut: String = text.chars().take(room).collect();
-    if style.color { format!("  \x1b[{paint}m{mark}\x1b[0m {cut}") } else { format!("  {mark} {cut}") }
-}
 
-/// Mark, word and colour of a node's state.
-fn look(row: &Row<'_>, unicode: bool) -> (&'static str, &'static str, &'static str) {
-    let (good, plain, word, paint) = match row.node.map(|node| &node.state) {
-        None => ("·", ".", "", "2"),
-        Some(_) if row.asks => ("?", "?", "asks", "33"),
-        Some(NodeState::Running) => ("●", "*", "runs", "36"),
-        Some(NodeState::Retrying { .. }) => ("↻", "~", "again soon", "33"),
-        Some(NodeState::Finished { cached: true, .. }) => ("✔", "+", "from the cache", "32"),
-        Some(NodeState::Finished { .. }) => ("✔", "+", "done", "32"),
-        Some(NodeState::Failed { .. }) => ("✘", "x", "FAILED", "31"),
-        Some(NodeState::Skipped { .. }) => ("–", "-", "skipped", "2"),
-    };
-    (if unicode { good } else { plain }, word, paint)
-}
-
-fn spent(usage: &Usage) -> Vec<String> {
-    let mut words = Vec::new();
-    if usage.total_tokens() > 0 {
-        words.push(format!("{} tokens", usage.total_tokens()));
+    fn asks(&self, branch: &Branch<'_>) -> bool {
+        self.execution.waits.values().any(|open| *open.path.0 == *branch.path)
     }
-    if usage.cost_micro_usd > 0 {
-        words.push(format!("${}.{:06}", usage.cost_micro_usd / 1_000_000, usage.cost_micro_usd % 1_000_000));
+
+    fn describe(&self, branch: &Branch<'_>, record: &NodeRecord, spans: &mut Spans) {
+        let took = record.started.map(|started| record.ended.unwrap_or(self.now).saturating_sub(started));
+        let time = took.map_or_else(String::new, |ms| format!("  {}", duration(ms)));
+        let problem = |text: &str| format!("  {}", printable(text));
+        let (paint, text) = match &record.state {
+            NodeState::Running if self.asks(branch) => (Paint::Busy, "  waits for an answer".to_owned()),
+            NodeState::Running => (Paint::Quiet, time),
+            NodeState::Retrying { due, problem: why } => {
+                let pause = duration(due.saturating_sub(self.now));
+                (Paint::Busy, format!("  again in {pause}: {}", printable(&why.message)))
+            }
+            NodeState::Finished { cached: true, .. } => (Paint::Quiet, "  from the cache".to_owned()),
+            NodeState::Finished { .. } => (Paint::Quiet, time),
+            NodeState::Failed { problem: why } => {
+                (Paint::Bad, format!("{time}{}", problem(&format!("[{}] {}", why.code, why.message))))
+            }
+            NodeState::Skipped { .. } => (Paint::Quiet, "  skipped".to_owned()),
+        };
+        spans.push((paint, text));
+        if record.attempts > 1 {
+            spans.push((Paint::Quiet, format!("  attempt {}", record.attempts)));
+        }
+        spans.extend(spent(&record.usage).map(|text| (Paint::Quiet, text)));
     }
-    words
 }
 
-fn seconds(ms: u64) -> String {
+/// Tokens and money; `None` when nothing was spent.
+fn spent(usage: &Usage) -> Option<String> {
+    (*usage != Usage::default()).then(|| format!("  {}", cost(usage)))
+}
+
+/// Tokens and money in words. `≥` where calls had no known price.
+pub(crate) fn cost(usage: &Usage) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "an amount for a reader")]
+    let usd = usage.cost_micro_usd as f64 / 1e6;
+    let at_least = if usage.unpriced_calls > 0 { "≥ " } else { "" };
+    format!("{} tokens  {at_least}${usd:.4}", grouped(usage.total_tokens()))
+}
+
+/// `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `340 ms`, `3.2 s`, `2 min 05 s`, `1 h 02 min`.
+pub(crate) fn duration(ms: u64) -> String {
+    let (seconds, minutes) = (ms / 1_000, ms / 60_000);
     match ms {
-        ms if ms < 1_000 => format!("{ms} ms"),
-        ms if ms < 60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        ms => format!("{}:{:02} min", ms / 60_000, ms % 60_000 / 1_000),
+        0..=999 => format!("{ms} ms"),
+        1_000..=59_999 => format!("{seconds}.{} s", ms % 1_000 / 100),
+        60_000..=3_599_999 => format!("{minutes} min {:02} s", seconds % 60),
+        _ => format!("{} h {:02} min", minutes / 60, minutes % 60),
     }
+}
+
+/// Cuts a line to the width, and colours what is left.
+fn cut(spans: Spans, frame: &Frame) -> Line {
+    let whole: usize = spans.iter().flat_map(|(_, text)| text.chars()).map(columns).sum();
+    // The last column stays free: some terminals wrap when it is written.
+    let width = frame.width.saturating_sub(1).max(1);
+    let mut left = if whole > width { width - 1 } else { width };
+    let (mut text, mut used) = (String::new(), 0);
+    'spans: for (paint, piece) in spans {
+        let code = paint.code().filter(|_| frame.color && !piece.is_empty());
+        text.extend(code.map(|code| format!("\x1b[{code}m")));
+        for c in piece.chars() {
+            if columns(c) > left {
+                text.push_str(if code.is_some() { "\x1b[0m" } else { "" });
+                break 'spans;
+            }
+            left -= columns(c);
+            used += columns(c);
+            text.push(c);
+        }
+        text.push_str(if code.is_some() { "\x1b[0m" } else { "" });
+    }
+    if whole > width {
+        text.push('…');
+        used += 1;
+    }
+    Line { text, columns: used }
+}
+
+/// Columns that a character takes: two for the wide ones of East Asian scripts and for pictures. Never too few for
+/// what combines, which is what matters here.
+fn columns(c: char) -> usize {
+    const WIDE: [(char, char); 8] = [
+        ('\u{1100}', '\u{115f}'),
+        ('\u{2e80}', '\u{a4cf}'),
+        ('\u{ac00}', '\u{d7a3}'),
+        ('\u{f900}', '\u{faff}'),
+        ('\u{fe30}', '\u{fe6f}'),
+        ('\u{ff00}', '\u{ff60}'),
+        ('\u{1f300}', '\u{1faff}'),
+        ('\u{20000}', '\u{3fffd}'),
+    ];
+    if WIDE.iter().any(|(first, last)| (*first..=*last).contains(&c)) { 2 } else { 1 }
 }
 
 #[cfg(test)]
-mod tests {
-    use ice_core::event::{Event, Fact};
-    use ice_core::execution::replay;
-    use ice_core::id::{Digest, Identity};
-    use ice_core::problem::{Code, Problem};
-    use serde_json::json;
-
-    use super::*;
-
-    const PLAIN: Style = Style { color: false, unicode: true, height: 20, width: 80 };
-
-    fn started(path: &str, kind: &str) -> (String, Fact) {
-        let fact = Fact::NodeStarted { kind: kind.into(), idempotency_key: "k".into(), component: None };
-        (path.into(), fact)
-    }
-
-    fn finished(path: &str, tokens: u64) -> (String, Fact) {
-        let usage = Usage { input_tokens: tokens, cost_micro_usd: tokens * 10, ..Usage::default() };
-        (path.into(), Fact::NodeFinished { output: json!(1), cached: false, receipt: None, usage })
-    }
-
-    fn execution(facts: Vec<(String, Fact)>) -> Execution {
-        let first = Fact::ExecutionStarted {
-            blueprint: Digest::of(b"b"),
-            name: "demo".into(),
-            inputs: json!({}),
-            identity: Identity::local(),
-            components: BTreeMap::new(),
-            parent: None,
-            budget: ice_core::budget::Budget::default(),
-            origin: None,
-        };
-        let facts = std::iter::once((String::new(), first)).chain(facts);
-        let events: Vec<Event> = (1..)
-            .zip(facts)
-            .map(|(seq, (path, fact))| Event { seq, at: 100 * seq, path: NodePath(path.into()), attempt: 1, fact })
-            .collect();
-        replay(&events).expect("it begins")
-    }
-
-    fn expected() -> Expected {
-        [("read", "tool"), ("each", "loop"), ("chat", "llm")].map(|(id, kind)| (id.into(), kind.into())).into()
-    }
-
-    #[test]
-    fn nodes_stand_in_the_order_of_the_document_with_what_runs_inside_them() {
-        let failed = Fact::NodeFailed { problem: Problem::new(Code::X001, "no such page"), receipt: None };
-        let execution = execution(vec![
-            started("each", "loop"),
-            started("read", "tool"),
-            finished("read", 0),
-            started("each[0]/post", "tool"),
-            finished("each[0]/post", 12),
-            started("each[1]/post", "tool"),
-            ("each[1]/post".into(), failed),
-        ]);
-        let lines = draw(&execution, &expected(), 1_000, PLAIN).join("\n");
-        expect_test::expect![[r"
-              ✔ read        tool       done, 100 ms
-              ● each        loop       runs, 800 ms
-              ✔   [0]/post  tool       done, 100 ms, 12 tokens, $0.000120
-              ✘   [1]/post  tool       FAILED, 100 ms, no such page
-              · chat        llm        "]]
-        .assert_eq(&lines);
-        assert_eq!(summary(&execution, 1_000), "running, 900 ms, 3 of 4 nodes");
-    }
-
-    #[test]
-    fn a_small_terminal_shows_what_matters_and_counts_the_rest() {
-        let mut facts = vec![started("each", "loop")];
-        for index in 0..50 {
-            facts.push(started(&format!("each[{index}]/post"), "tool"));
-            if index != 30 {
-                facts.push(finished(&format!("each[{index}]/post"), 1));
-            }
-        }
-        let execution = execution(facts);
-        let style = Style { height: 6, ..PLAIN };
-        let lines = draw(&execution, &expected(), 20_000, style);
-        assert!(lines.len() <= 6, "{lines:#?}");
-        assert!(lines.iter().any(|line| line.contains("[30]/post")), "{lines:#?}");
-        assert!(lines.iter().any(|line| line.contains("each") && line.contains("49 inside")), "{lines:#?}");
-    }
-
-    #[test]
-    fn no_line_is_longer_than_the_terminal_and_no_colour_comes_unasked() {
-        let execution = execution(vec![started(&"x".repeat(300), "tool")]);
-        let lines = draw(&execution, &Vec::new(), 500, Style { width: 40, ..PLAIN });
-        assert!(lines.iter().all(|line| line.chars().count() <= 40 && !line.contains('\x1b')), "{lines:?}");
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use ice_core::template::{Reference, Template};
 use serde_json::{Map, Value, json};
 
 use super::links::Links;
-use super::{Blueprints, Graph, Plan, Source};
+use super::{Blueprints, Graph, Plan, Referred, Source};
 
 /// Where another node of the same graph stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +38,7 @@ pub struct PlanContext<'a> {
     pub(super) inputs: Inputs,
     pub(super) retry: RetryPolicy,
     pub(super) components: BTreeMap<String, Digest>,
+    pub(super) referred: BTreeMap<String, Referred>,
     /// Blueprints being planned, from the outermost to this one.
     pub(super) chain: Vec<String>,
     pub(super) children: HashMap<String, Option<Arc<Plan>>>,
@@ -99,6 +100,7 @@ impl<'a> PlanContext<'a> {
             inputs: Inputs::default(),
             retry: RetryPolicy::once(),
             components: BTreeMap::new(),
+            referred: BTreeMap::new(),
             chain: Vec::new(),
             children: HashMap::new(),
             schemas: HashMap::new(),

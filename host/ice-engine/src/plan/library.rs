@@ -36,6 +36,11 @@ impl Library {
             None => versions.bare = Some(blueprint),
         }
     }
+
+    /// Adds a name that is not loaded: it is proposed to who wrote a similar one.
+    pub fn know(&mut self, name: impl Into<String>) {
+        self.entries.entry(name.into()).or_default();
+    }
 }
 
 impl Blueprints for Library {

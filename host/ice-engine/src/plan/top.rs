@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::context::{Inputs, Level};
 use super::graph::dotted;
 use super::links::Links;
-use super::{Blueprints, Graph, NESTING_MAX, Output, Plan, PlanContext};
+use super::{Blueprints, Graph, NESTING_MAX, Output, Plan, PlanContext, Referred};
 
 pub(super) fn plan(parsed: &Parsed, catalog: &Catalog, blueprints: &dyn Blueprints) -> Result<Plan, Vec<Problem>> {
     let mut cx = PlanContext::new(catalog, blueprints);
@@ -47,6 +47,7 @@ fn planned(cx: &mut PlanContext<'_>, parsed: &Parsed) -> Result<Plan, Vec<Proble
         max_parallel: blueprint.max_parallel as usize,
         timeout_ms: blueprint.timeout_ms,
         components: cx.components.clone(),
+        blueprints: cx.referred.clone(),
     })
 }
 
@@ -112,7 +113,11 @@ impl PlanContext<'_> {
         let Some(parsed) = self.blueprints.find(reference) else {
             let names = self.blueprints.names();
             let message = format!("there is no blueprint `{reference}`");
-            self.unknown(Code::B016, pointer, message, reference, names.iter().map(String::as_str));
+            // When there is nothing of that name, it is the name that is misspelt, whatever the range.
+            let name = reference.split('@').next().unwrap_or_default();
+            let of_name = |known: &String| known.split('@').next() == Some(name);
+            let asked = if names.iter().any(of_name) { reference } else { name };
+            self.unknown(Code::B016, pointer, message, asked, names.iter().map(String::as_str));
             return None;
         };
         let id = identity(&parsed, reference);
@@ -127,6 +132,9 @@ impl PlanContext<'_> {
             self.problem(Code::B026, pointer, message, "merge some of them");
             return None;
         }
+        self.referred
+            .entry(reference.to_owned())
+            .or_insert_with(|| Referred { digest: parsed.blueprint.digest(), parsed: Arc::clone(&parsed) });
         Some(parsed)
     }
 
@@ -134,7 +142,11 @@ impl PlanContext<'_> {
     pub fn child(&mut self, reference: &str, parsed: &Parsed, document: Value, pointer: &str) -> Option<Arc<Plan>> {
         let key = format!("{reference} {document}");
         if let Some(known) = self.children.get(&key) {
-            return known.clone();
+            let known = known.clone();
+            if let Some(plan) = &known {
+                self.takes(plan);
+            }
+            return known;
         }
         // As it was written it has positions; with other values they would point at the wrong lines.
         let plan = if document == parsed.blueprint.document {
@@ -163,9 +175,15 @@ impl PlanContext<'_> {
         let plan = planned(&mut inner, parsed);
         self.children = inner.children;
         if let Ok(plan) = &plan {
-            self.components.extend(plan.components.iter().map(|(name, digest)| (name.clone(), *digest)));
+            self.takes(plan);
         }
         plan
+    }
+
+    /// What a child needs, this blueprint needs.
+    fn takes(&mut self, child: &Plan) {
+        self.components.extend(child.components.iter().map(|(name, digest)| (name.clone(), *digest)));
+        self.referred.extend(child.blueprints.iter().map(|(name, referred)| (name.clone(), referred.clone())));
     }
 }
 

@@ -1,14 +1,15 @@
 //! Events and documents in memory, with leases and fences, and a power cord that can be pulled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ice_core::event::{Event, Fact};
 use ice_core::execution::{Status, replay};
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
-use ice_core::ports::{Clock, Documents, Events, ExecutionRow, Failure, Lease};
+use ice_core::ports::{Clock, Documents, Events, ExecutionRow, Failure, Lease, NamedDocument, sort_versions, taken};
 use ice_core::problem::{Code, Problem};
+use semver::Version;
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -50,6 +51,7 @@ impl List {
 struct Inner {
     lists: HashMap<ExecutionId, List>,
     documents: HashMap<Digest, Value>,
+    versions: BTreeMap<(String, Version), NamedDocument>,
     clock: Arc<dyn Clock>,
     cut: Cut,
     stored: usize,
@@ -64,7 +66,8 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        let inner = Inner { lists: HashMap::new(), documents: HashMap::new(), clock, cut: Cut::Never, stored: 0 };
+        let (lists, documents, versions) = (HashMap::new(), HashMap::new(), BTreeMap::new());
+        let inner = Inner { lists, documents, versions, clock, cut: Cut::Never, stored: 0 };
         Arc::new(Self { inner: Mutex::new(inner), dark: Notify::new() })
     }
 
@@ -284,5 +287,24 @@ impl Documents for MemoryStore {
 
     async fn get(&self, digest: &Digest) -> Result<Option<Value>, Failure> {
         Ok(self.lock().documents.get(digest).cloned())
+    }
+
+    async fn publish(&self, named: &NamedDocument) -> Result<(), Failure> {
+        let mut inner = self.lock();
+        let key = (named.name.clone(), named.version.clone());
+        let there = inner.versions.entry(key).or_insert_with(|| named.clone());
+        if there.digest == named.digest { Ok(()) } else { Err(taken(named)) }
+    }
+
+    async fn versions(&self, name: Option<&str>, limit: u32) -> Result<Vec<NamedDocument>, Failure> {
+        let inner = self.lock();
+        let wanted = inner.versions.values().filter(|row| name.is_none_or(|name| row.name == name));
+        let mut versions: Vec<_> = wanted.take(usize::try_from(limit).expect("32 bits fit")).cloned().collect();
+        sort_versions(&mut versions);
+        Ok(versions)
+    }
+
+    async fn withdraw(&self, name: &str, version: &Version) -> Result<bool, Failure> {
+        Ok(self.lock().versions.remove(&(name.to_owned(), version.clone())).is_some())
     }
 }

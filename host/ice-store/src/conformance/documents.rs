@@ -1,9 +1,10 @@
-//! Documents: one content, one digest.
+//! Documents: one content, one digest; one version, one content.
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use ice_core::id::Digest;
-use ice_core::ports::Documents;
+use ice_core::ports::{Documents, NamedDocument};
 use ice_core::problem::Code;
 use serde_json::{Value, json};
 
@@ -40,4 +41,54 @@ pub async fn inexact_numbers_are_refused<S: Backend>(store: S, _clock: Arc<Manua
     let failure = Documents::put(&store, "blueprint", &json!({"n": u64::MAX})).await.expect_err("inexact");
     assert_eq!(failure.problem.code, Code::X048);
     assert_eq!(failure.problem.at.and_then(|at| at.pointer).as_deref(), Some("/n"));
+}
+
+fn named(name: &str, version: &str, content: &[u8]) -> NamedDocument {
+    let version = version.parse().expect("a version");
+    NamedDocument { name: name.into(), version, digest: Digest::of(content), stored: 1_000 }
+}
+
+/// The same content may come again, other content may not, not even after the version was withdrawn.
+pub async fn a_version_never_changes<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    let first = named("news", "1.0.0", b"a");
+    let other = named("news", "1.0.0", b"b");
+    store.publish(&first).await.expect("new");
+    store.publish(&NamedDocument { stored: 9_000, ..first.clone() }).await.expect("the same again");
+    assert_eq!(store.publish(&other).await.expect_err("other").problem.code, Code::R003);
+    assert_eq!(store.versions(Some("news"), 10).await.expect("read"), std::slice::from_ref(&first));
+
+    assert!(store.withdraw("news", &first.version).await.expect("withdrawn"));
+    assert!(!store.withdraw("news", &first.version).await.expect("withdrawn already"));
+    assert!(!store.withdraw("olds", &first.version).await.expect("never there"));
+    assert_eq!(store.versions(None, 10).await.expect("read"), []);
+    assert_eq!(store.publish(&other).await.expect_err("still other").problem.code, Code::R003);
+    store.publish(&first).await.expect("back again");
+    assert_eq!(store.versions(None, 10).await.expect("read"), [first]);
+}
+
+/// By the order of versions, not of their text; of one name or of all.
+pub async fn versions_are_listed_newest_first<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    for (name, version) in
+        [("b", "1.9.0"), ("b", "1.10.0"), ("a", "2.0.0"), ("b", "2.0.0-rc.1"), ("B", "3.0.0"), ("b", "1.2.0")]
+    {
+        store.publish(&named(name, version, version.as_bytes())).await.expect("published");
+    }
+    let shown = |list: Vec<NamedDocument>| -> Vec<String> {
+        list.into_iter().map(|row| format!("{}@{}", row.name, row.version)).collect()
+    };
+    let of_b = shown(store.versions(Some("b"), 10).await.expect("read"));
+    assert_eq!(of_b, ["b@2.0.0-rc.1", "b@1.10.0", "b@1.9.0", "b@1.2.0"]);
+    let all = shown(store.versions(None, 10).await.expect("read"));
+    assert_eq!(all[..3], ["B@3.0.0", "a@2.0.0", "b@2.0.0-rc.1"]);
+    assert_eq!((all.len(), store.versions(None, 2).await.expect("read").len()), (6, 2));
+    assert_eq!(shown(store.versions(Some("c"), 10).await.expect("read")), [""; 0]);
+}
+
+/// Whoever is first decides, and everybody else is told.
+pub async fn one_of_two_contents_becomes_the_version<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    let tries: Vec<NamedDocument> = (0_u8..8).map(|content| named("news", "1.0.0", &[content])).collect();
+    let outcomes = join_all(tries.iter().map(|row| store.publish(row))).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    let won = outcomes.iter().position(Result::is_ok).expect("one");
+    assert_eq!(store.versions(Some("news"), 10).await.expect("read"), [tries[won].clone()]);
 }

@@ -76,7 +76,8 @@ macro_rules! conformance {
                 renewing_keeps_others_out, a_released_lease_is_free_and_writes_no_more,
                 concurrent_claims_let_one_win, cancel_requests_reach_the_holder;
             documents: one_document_has_one_digest, a_document_comes_back_as_it_was_written,
-                an_unknown_digest_is_none, inexact_numbers_are_refused;
+                an_unknown_digest_is_none, inexact_numbers_are_refused,
+                a_version_never_changes, versions_are_listed_newest_first, one_of_two_contents_becomes_the_version;
             memory: a_row_comes_back_as_it_was_put, a_put_replaces_text_words_and_vector, tenants_never_meet, forgetting_stays_with_its_tenant,
                 recent_is_newest_first_then_last_written, forgetting_is_complete,
                 vectors_of_another_dimension_are_refused, a_refused_put_keeps_the_old_row;

@@ -159,6 +159,7 @@ mod tests {
             inputs: json!({}),
             identity: who.clone(),
             components: Default::default(),
+            blueprints: Default::default(),
             parent: parent.map(|parent| (ExecutionId(parent.into()), NodePath("w".into()))),
             budget: Budget::default(),
             origin: None,
