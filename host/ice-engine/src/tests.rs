@@ -17,6 +17,7 @@ use crate::{Engine, EngineOptions, Grouping, Handle, Ports, StartExecution};
 
 mod agents;
 mod budget;
+mod crash;
 mod durability;
 mod isolation;
 mod kinds;
