@@ -23,6 +23,7 @@ mod isolation;
 mod kinds;
 mod monitors;
 mod property;
+mod scale;
 mod semantics;
 mod swarms;
 mod time;
