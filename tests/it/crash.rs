@@ -5,6 +5,7 @@ mod child;
 mod frozen;
 mod killed;
 mod matrix;
+mod shipped;
 
 use std::path::Path;
 use std::sync::Arc;

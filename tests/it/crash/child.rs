@@ -83,8 +83,9 @@ pub(super) fn hear(child: &mut Child, word: &str) {
 
 /// Says a word on a line of its own.
 pub(super) fn say(word: &str) {
-    writeln!(std::io::stdout(), "\n{word}").unwrap();
-    std::io::stdout().flush().unwrap();
+    let mut out = std::io::stdout();
+    out.write_all(format!("\n{word}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
 }
 
 fn die() {

@@ -55,7 +55,7 @@ fn at_a_sample_of_events(place: &Place) {
                         return;
                     }
                     let at = point(number);
-                    let deed = if number % 2 == 0 { Deed::DieBefore(at) } else { Deed::DieAfter(at) };
+                    let deed = if number.is_multiple_of(2) { Deed::DieBefore(at) } else { Deed::DieAfter(at) };
                     let case = number.to_string();
                     let over = place.kill(&case, deed);
                     let orders = place.orders(&case, Deed::Live);

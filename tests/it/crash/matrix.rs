@@ -91,7 +91,7 @@ fn at_every_event(place: fn() -> Place) {
                 let place = place();
                 while !over.load(Ordering::Relaxed) {
                     let cut = next.fetch_add(1, Ordering::Relaxed);
-                    let pull = if cut % 2 == 0 { Pull::After(cut) } else { Pull::Before(cut) };
+                    let pull = if cut.is_multiple_of(2) { Pull::After(cut) } else { Pull::Before(cut) };
                     match killed(&place.url, &cut.to_string(), pull) {
                         Some(outcome) => assert_eq!(outcome, calm, "{pull:?}"),
                         None => over.store(true, Ordering::Relaxed),
