@@ -91,15 +91,20 @@ impl Everything {
     }
 }
 
-/// What a process does: starts the blueprint for `who`, or goes on with the one that is there; answers what is asked;
-/// returns how it ended.
+/// What a process does: starts [`EVERY_KIND`] for `who`, or goes on with what is there; answers what is asked; returns
+/// how it ended.
 pub async fn live(engine: &Engine, who: &Identity) -> Result<Ending, Problem> {
+    live_with(engine, who, EVERY_KIND).await
+}
+
+/// Like [`live`], with another blueprint of the inputs `who` and `url`.
+pub async fn live_with(engine: &Engine, who: &Identity, blueprint: &str) -> Result<Ending, Problem> {
     let family = Family::read(&*engine.shared.ports.events, who).await;
     let mut handle = match &family.root {
         Some(id) => engine.resume(id).await?,
         None => {
             let several = |problems: Vec<Problem>| problems.into_iter().next().expect("a refusal has a reason");
-            let parsed = parse(EVERY_KIND, "every_kind.yaml").map_err(several)?;
+            let parsed = parse(blueprint, "test.yaml").map_err(several)?;
             let plan = Arc::new(engine.plan(&parsed).await.map_err(several)?);
             let inputs = json!({ "who": "bob", "url": BIN });
             let start = StartExecution { plan, inputs, identity: who.clone(), parent: None, budget: Budget::default() };

@@ -3,7 +3,7 @@
 use ice_core::id::Identity;
 
 use super::*;
-use crate::testing::everything::{EVERY_KIND, Everything, Family, Outcome, Over, live};
+use crate::testing::everything::{EVERY_KIND, Everything, Family, Outcome, Over, live_with};
 use crate::testing::{Cord, Pull, Tally};
 
 /// One process: everything it had running is gone afterwards.
@@ -15,7 +15,7 @@ fn process<T>(life: impl Future<Output = T>) -> T {
 }
 
 /// Runs everything with the cord pulled, then goes on in a second process. `None` when it ended before that.
-fn killed(pull: Pull, group: usize) -> Option<Outcome> {
+fn killed(blueprint: &str, pull: Pull, group: usize) -> Option<Outcome> {
     let who = Identity::local();
     let mut outside = Everything::new(Arc::default());
     outside.options.grouping.events = group;
@@ -28,7 +28,7 @@ fn killed(pull: Pull, group: usize) -> Option<Outcome> {
         let ended = tokio::select! {
             biased;
             () = cord.went_dark() => false,
-            ending = live(&engine, &who) => ending.is_ok(),
+            ending = live_with(&engine, &who, blueprint) => ending.is_ok(),
         };
         let over = Over::now(&*store, &who, &tally).await;
         (store, Some(over).filter(|_| !ended))
@@ -38,14 +38,14 @@ fn killed(pull: Pull, group: usize) -> Option<Outcome> {
         let clock = Arc::new(SimClock::at(NOW + 3_600_000));
         store.set_clock(Arc::clone(&clock) as _);
         let engine = outside.engine(Arc::clone(&store) as _, Arc::clone(&store) as _, clock);
-        let ending = live(&engine, &who).await.unwrap();
+        let ending = live_with(&engine, &who, blueprint).await.unwrap();
         over.assert_untouched(&tally);
         Outcome::of(ending, &*store, &who, &tally).await
     }))
 }
 
 /// What comes of it when nobody disturbs it, and in how many events.
-fn calm() -> (Outcome, usize) {
+fn calm(blueprint: &str) -> (Outcome, usize) {
     let who = Identity::local();
     let tally = Arc::new(Tally::default());
     let outside = Everything::new(Arc::clone(&tally));
@@ -53,7 +53,7 @@ fn calm() -> (Outcome, usize) {
         let clock = Arc::new(SimClock::at(NOW));
         let store = MemoryStore::new(Arc::clone(&clock) as _);
         let engine = outside.engine(Arc::clone(&store) as _, Arc::clone(&store) as _, clock);
-        let ending = live(&engine, &who).await.unwrap();
+        let ending = live_with(&engine, &who, blueprint).await.unwrap();
         let events = Family::read(&*store, &who).await.len();
         (Outcome::of(ending, &*store, &who, &tally).await, events)
     })
@@ -76,7 +76,7 @@ fn it_holds_every_kind_and_ends_as_it_should() {
     let kinds = crate::nodes::NODES.iter().filter(|kind| !EVERY_KIND.contains(&format!("type: {}", kind.name())));
     assert_eq!(kinds.map(|kind| kind.name()).collect::<Vec<_>>(), [""; 0]);
 
-    let (outcome, events) = calm();
+    let (outcome, events) = calm(EVERY_KIND);
     let outputs = &outcome.ending.outputs;
     assert_eq!(outcome.ending.status, FinalStatus::Completed, "{:?}", outcome.ending.problem);
     assert!(events > 150, "{events} events");
@@ -91,10 +91,10 @@ fn it_holds_every_kind_and_ends_as_it_should() {
 }
 
 /// Kills it at every event, in one way; says at how many.
-fn at_every_event(pull: fn(usize) -> Pull) {
-    let (calm, events) = calm();
+fn at_every_event(blueprint: &str, pull: fn(usize) -> Pull) {
+    let (calm, events) = calm(blueprint);
     let mut cuts = 0;
-    while let Some(outcome) = killed(pull(cuts), 1) {
+    while let Some(outcome) = killed(blueprint, pull(cuts), 1) {
         assert_eq!(outcome, calm, "{:?}", pull(cuts));
         cuts += 1;
     }
@@ -104,20 +104,75 @@ fn at_every_event(pull: fn(usize) -> Pull) {
 
 #[test]
 fn killed_before_every_event_it_ends_the_same() {
-    at_every_event(Pull::Before);
+    at_every_event(EVERY_KIND, Pull::Before);
 }
 
 #[test]
 fn killed_after_every_event_it_ends_the_same() {
-    at_every_event(Pull::After);
+    at_every_event(EVERY_KIND, Pull::After);
 }
 
 #[test]
 fn with_groups_that_may_be_lost_it_ends_the_same() {
-    let (calm, events) = calm();
+    let (calm, events) = calm(EVERY_KIND);
     for cut in (0..events).step_by(5) {
-        if let Some(outcome) = killed(Pull::Before(cut), 64) {
+        if let Some(outcome) = killed(EVERY_KIND, Pull::Before(cut), 64) {
             assert_eq!(outcome, calm, "before {cut}");
         }
     }
+}
+
+/// Corners that one node of each kind does not reach: a loop that is tried again, branches nobody waits for any more,
+/// people asked by agents, executions in rounds, a pause.
+const CORNERS: &str = "
+    inputs: {required: [who, url]}
+    nodes:
+      - id: again
+        type: loop
+        items_source: [a, b]
+        retry_policy: {max_attempts: 3, backoff_seconds: 1}
+        body:
+          - {id: good, type: tool, tool_name: http_post, tool_args: {url: '{{ url }}/good', body: '{{ item }}'}}
+          - {id: bad, type: tool, tool_name: http_post, dependencies: [good], tool_args: {url: '{{ url }}/flaky', body: '{{ item }}'}}
+      - id: first
+        type: parallel
+        wait: any
+        branches:
+          - [{id: quick, type: tool, tool_name: http_post, tool_args: {url: '{{ url }}/quick', body: 1}}]
+          - [{id: asks, type: human, prompt_message: will you}]
+      - id: talk
+        type: agent
+        system_prompt: you send things
+        task: send it
+        tools: [{name: http_post, approval: {timeout_seconds: 8640000, on_timeout: reject}}]
+        llm_config: {provider: openai, model: gpt-4o}
+      - id: rounds
+        type: recursive
+        workflow_ref: summarize
+        inputs: {notes: 'round {{ recursive_context.iteration | default(0) }} of {{ who }}'}
+        max_rounds: 3
+        dependencies: [again]
+      - id: hold
+        type: monitor
+        metric_expression: rounds.iterations == 3
+        action_on_trigger: pause
+        watch: [rounds]
+      - {id: never, type: loop, items_source: [1], body: [{id: no, type: tool, tool_name: http_post, tool_args: {url: '{{ url }}/bad', body: 1}}], fallback: instead}
+      - {id: instead, type: condition, expression: 1 == 1, true_path: [{id: yes, type: tool, tool_name: http_post, tool_args: {url: '{{ url }}/instead', body: 1}}]}
+      - {id: late, type: tool, tool_name: http_post, dependencies: [hold, talk], tool_args: {url: '{{ url }}/late', body: '{{ hold.action_taken }}'}}
+      - {id: tidy, type: tool, tool_name: http_post, finally: true, tool_args: {url: '{{ url }}/bad', body: tidy}}
+    outputs: {again: '{{ again.results | length }}', talk: '{{ talk.message }}', rounds: '{{ rounds }}', late: '{{ late.status }}', never: '{{ never }}'}
+    ";
+
+#[test]
+fn corners_killed_before_every_event_end_the_same() {
+    let (calm, _) = calm(CORNERS);
+    assert_eq!(calm.ending.status, FinalStatus::CompletedWithErrors, "{:?}", calm.ending.problem);
+    assert_eq!((&calm.ending.outputs["again"], &calm.ending.outputs["late"]), (&json!(2), &json!(201)));
+    at_every_event(CORNERS, Pull::Before);
+}
+
+#[test]
+fn corners_killed_after_every_event_end_the_same() {
+    at_every_event(CORNERS, Pull::After);
 }
