@@ -319,7 +319,8 @@ proptest! {
         let asked = ran.events.iter().find(|event| matches!(event.fact, Fact::CancelRequested { .. }));
         prop_assert_eq!(asked.is_some(), ran.ending.status == FinalStatus::Cancelled);
         let Some(asked) = asked else { return Ok(()) };
-        for event in ran.events.iter().filter(|event| event.seq > asked.seq) {
+        // What was chosen in the very moment of the cancel is begun and interrupted.
+        for event in ran.events.iter().filter(|event| event.seq > asked.seq && event.at > asked.at) {
             if matches!(event.fact, Fact::NodeStarted { .. }) {
                 let index: usize = event.path.as_str()[1..].parse().unwrap();
                 prop_assert!(graph[index].finally, "{} began after the cancel", event.path);
