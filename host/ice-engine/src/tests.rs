@@ -17,14 +17,16 @@ use crate::{Engine, EngineOptions, Grouping, Handle, Ports, StartExecution};
 
 mod agents;
 mod budget;
+mod crash;
 mod durability;
+mod fork_property;
 mod forks;
 mod isolation;
 mod kinds;
-mod large;
 mod models;
 mod monitors;
 mod property;
+mod scale;
 mod semantics;
 mod stored;
 mod swarms;
