@@ -8,6 +8,7 @@
 //! Knows the outside only through `ice_core::ports`: no HTTP, no SQL, no wasm, no provider here.
 #![warn(missing_docs)]
 
+pub mod drawing;
 pub mod nodes;
 pub mod plan;
 pub mod scheduler;
