@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what sets a test up may fail it")]
 
 mod audit;
+mod blueprints;
 mod bundles;
 mod chatkit;
 mod cli;
@@ -11,6 +12,7 @@ mod home;
 mod isolation;
 mod market;
 mod metering;
+mod new;
 mod offline;
 mod openai;
 mod plugins;

@@ -230,7 +230,7 @@ fn name_inputs(inputs: &mut Map<String, Value>, files: Vec<Value>, args: &RunArg
 }
 
 /// The full name of a bundle's entry: of the bundle itself, the one it starts with.
-fn find(catalog: &Catalog, name: &str) -> Result<String, Problem> {
+pub(super) fn find(catalog: &Catalog, name: &str) -> Result<String, Problem> {
     if catalog.blueprints.contains_key(name) {
         return Ok(name.to_owned());
     }

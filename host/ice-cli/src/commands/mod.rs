@@ -1,6 +1,7 @@
 //! The table of commands. Each file is `Args` (its doc comments are the help) and `run()`.
 
 mod audit;
+mod blueprints;
 mod build;
 mod bundle;
 mod completions;
@@ -14,6 +15,7 @@ mod install;
 mod keys;
 mod list;
 mod metering;
+mod new;
 mod plugins;
 mod publish;
 mod registry;
@@ -37,6 +39,10 @@ pub(crate) enum Command {
     /// Build and run bundles: blueprints with the plugins they need
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    New(new::Args),
+    /// Begin blueprints, check, compare and draw them
+    #[command(subcommand)]
+    Blueprints(blueprints::BlueprintsCommand),
     Build(build::Args),
     Install(install::InstallArgs),
     Update(install::UpdateArgs),
@@ -89,6 +95,8 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, config, output).await,
+        Command::New(args) => new::run(args, output),
+        Command::Blueprints(command) => blueprints::run(command, config, output).await,
         Command::Build(args) => build::run(args, config, output).await,
         Command::Install(args) => install::run(args, config, output).await,
         Command::Update(args) => install::update(args, config, output).await,

@@ -32,7 +32,9 @@ impl Layers {
     pub(super) fn new(count: usize, edges: &[(usize, usize)], loose: &[bool]) -> Self {
         let firm: Vec<(usize, usize)> =
             edges.iter().zip(loose).filter(|(_, loose)| !**loose).map(|(edge, _)| *edge).collect();
-        let mut layers = Self { row: rows(count, &firm), ..Self::default() };
+        // Loose edges go down too where they close no circle.
+        let row = rows(count, edges).or_else(|| rows(count, &firm)).expect("a plan has no circle of firm edges");
+        let mut layers = Self { row, ..Self::default() };
         layers.route(edges);
         layers.fill();
         layers.sort();
@@ -130,9 +132,9 @@ impl Layers {
     }
 }
 
-/// Longest path from the top; a cell nobody is above of moves down to where it is needed.
+/// Longest path from the top; a cell nobody is above of moves down to where it is needed. `None` for a circle.
 #[expect(clippy::needless_range_loop, reason = "cells are numbers here")]
-fn rows(count: usize, edges: &[(usize, usize)]) -> Vec<usize> {
+fn rows(count: usize, edges: &[(usize, usize)]) -> Option<Vec<usize>> {
     let mut below = vec![Vec::new(); count];
     let mut missing = vec![0_usize; count];
     for &(from, to) in edges {
@@ -154,12 +156,15 @@ fn rows(count: usize, edges: &[(usize, usize)]) -> Vec<usize> {
             }
         }
     }
+    if ready.len() < count {
+        return None;
+    }
     for cell in 0..count {
         if roots[cell] {
             row[cell] = below[cell].iter().map(|&lower| row[lower]).min().map_or(row[cell], |lowest| lowest - 1);
         }
     }
-    row
+    Some(row)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "places in a row are far below 2^52")]

@@ -230,13 +230,17 @@ fn lines(layers: &Layers, cells: &[Area], x: &[f64], tops: &[f64], heights: &[f6
     }
     let line = |(index, route): (usize, &Vec<usize>)| {
         let (first, last) = (&cells[route[0]], &cells[route[route.len() - 1]]);
-        let mut points = vec![(ports[index].0, first.y + first.height)];
+        // Upright inside a row: what is higher than its neighbours is not crossed.
+        let (upper, lower) = (layers.row[route[0]], layers.row[route[route.len() - 1]]);
+        let leaves = (ports[index].0, tops[upper] + heights[upper]);
+        let mut points = vec![(leaves.0, first.y + first.height), leaves, leaves];
         for &bend in &route[1..route.len() - 1] {
             let row = layers.row[bend];
             points.push((x[bend], tops[row]));
             points.push((x[bend], tops[row] + heights[row]));
         }
-        points.push((ports[index].1, last.y));
+        let arrives = (ports[index].1, tops[lower]);
+        points.extend([arrives, arrives, (arrives.0, last.y)]);
         if layers.row[route[0]] == layers.row[route[route.len() - 1]] {
             points = beside(first, last);
         }

@@ -95,8 +95,10 @@ fn draw_edge(level: &Level, edge: &Edge, line: &Line, at: (f64, f64), text: &mut
         let [(x0, y0), (x1, y1)] = [pair[0], pair[pair.len() - 1]].map(|(x, y)| (x + at.0, y + at.1));
         let start = if index == 0 { 'M' } else { 'L' };
         let middle = number(f64::midpoint(y0, y1));
+        let upright = (x0 - x1).abs() < 0.05;
         let [x0, y0, x1, y1] = [x0, y0, x1, y1].map(number);
-        write!(path, "{start}{x0},{y0} C{x0},{middle} {x1},{middle} {x1},{y1} ").expect("a string takes everything");
+        let curve = if upright { format!("V{y1}") } else { format!("C{x0},{middle} {x1},{middle} {x1},{y1}") };
+        write!(path, "{start}{x0},{y0} {curve} ").expect("a string takes everything");
     }
     let names = format!("{} → {}", level.cells[edge.from].id, level.cells[edge.to].id);
     let words = if edge.label.is_empty() { names } else { format!("{names}: {}", edge.label) };
