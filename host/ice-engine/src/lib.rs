@@ -12,6 +12,7 @@ pub mod drawing;
 pub mod nodes;
 pub mod plan;
 pub mod scheduler;
+pub mod schemas;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
