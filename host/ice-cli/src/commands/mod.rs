@@ -20,6 +20,7 @@ mod plugins;
 mod publish;
 mod registry;
 mod run_blueprint;
+mod schemas;
 mod search;
 mod trust;
 mod verify;
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Begin blueprints, check, compare and draw them
     #[command(subcommand)]
     Blueprints(blueprints::BlueprintsCommand),
+    /// JSON Schemas of what users write and of what is installed
+    #[command(subcommand)]
+    Schemas(schemas::SchemasCommand),
     Build(build::Args),
     Install(install::InstallArgs),
     Update(install::UpdateArgs),
@@ -97,6 +101,7 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
         Command::Bundle(command) => bundle::run(command, config, output).await,
         Command::New(args) => new::run(args, output),
         Command::Blueprints(command) => blueprints::run(command, config, output).await,
+        Command::Schemas(command) => schemas::run(command, config, output),
         Command::Build(args) => build::run(args, config, output).await,
         Command::Install(args) => install::run(args, config, output).await,
         Command::Update(args) => install::update(args, config, output).await,
