@@ -108,7 +108,8 @@ fn plugins_build_check_and_run_outside_the_checkout() {
     for (kind, name) in rows {
         let manifest = format!("{manifests}/{kind}/{name}.json");
         home.run(&["plugins", "lint", &manifest]).exits(0);
-        home.run(&["plugins", "sign", &manifest, "--key", "acme"]).exits(0);
+        let component = format!("{plugins}/target/components/{kind}/{name}.wasm");
+        home.run(&["plugins", "sign", &manifest, "--key", "acme", "--component", &component]).exits(0);
     }
     home.run(&["plugins", "grant", "--all", "--requested"]).exits(0);
     let outputs = |kind: &str, name: &str| {

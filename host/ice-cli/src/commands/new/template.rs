@@ -91,7 +91,7 @@ const BUILD_KIT: &[&str] = &[
     "cargo test --manifest-path __out__/Cargo.toml -p __prefix_____name__",
     "ice plugins build __name__ --plugins __out__ --manifests __out__/manifests",
     "ice keys generate __scope__ && ice trust add __scope__ --scope '__scope__/*'",
-    "ice plugins sign __out__/manifests/kits/__name__.json --key __scope__",
+    "ice plugins sign __out__/manifests/kits/__name__.json --key __scope__ --component __out__/target/components/kits/__name__.wasm",
     "ice plugins grant __scope__/__name__ --requested",
     "ice run-blueprint __folder__/example.yaml",
 ];
@@ -100,7 +100,7 @@ const BUILD_AGENT: &[&str] = &[
     "cargo test --manifest-path __out__/Cargo.toml -p __prefix_____name__",
     "ice plugins build __name__ --plugins __out__ --manifests __out__/manifests",
     "ice keys generate __scope__ && ice trust add __scope__ --scope '__scope__/*'",
-    "ice plugins sign __out__/manifests/agents/__name__.json --key __scope__",
+    "ice plugins sign __out__/manifests/agents/__name__.json --key __scope__ --component __out__/target/components/agents/__name__.wasm",
     "ice plugins grant __scope__/__name__ --requested",
     "ice run-blueprint __folder__/example.yaml",
 ];
