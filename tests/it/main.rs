@@ -4,6 +4,7 @@
 
 mod api;
 mod audit;
+mod blueprints;
 mod bundles;
 mod chatkit;
 mod cli;
@@ -13,6 +14,7 @@ mod home;
 mod isolation;
 mod market;
 mod metering;
+mod new;
 mod offline;
 mod openai;
 mod plugins;

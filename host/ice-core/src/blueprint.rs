@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::id::Digest;
 use crate::problem::{Code, Problem};
 
+mod difference;
 mod fields;
 mod inputs;
 mod json;
@@ -20,6 +21,7 @@ mod read;
 mod retry;
 mod shape;
 
+pub use difference::{Change, How, difference};
 pub use fields::Fields;
 pub use inputs::InputSpec;
 pub use nearest::{did_you_mean, nearest};

@@ -9,9 +9,11 @@
 //! Knows the outside only through `ice_core::ports`: no HTTP, no SQL, no wasm, no provider here.
 #![warn(missing_docs)]
 
+pub mod drawing;
 pub mod nodes;
 pub mod plan;
 pub mod scheduler;
+pub mod schemas;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

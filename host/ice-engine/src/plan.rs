@@ -231,4 +231,4 @@ impl std::fmt::Display for Plan {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,11 +16,13 @@ mod install;
 mod keys;
 mod list;
 mod metering;
+mod new;
 mod plugins;
 mod publish;
 mod registry;
 mod run;
 mod run_blueprint;
+mod schemas;
 mod search;
 mod serve;
 mod trust;
@@ -41,6 +43,13 @@ pub(crate) enum Command {
     /// Build and run bundles: blueprints with the plugins they need
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    New(new::Args),
+    /// Begin blueprints, check, compare and draw them, keep them under a name
+    #[command(subcommand)]
+    Blueprints(blueprints::BlueprintsCommand),
+    /// JSON Schemas of what users write and of what is installed
+    #[command(subcommand)]
+    Schemas(schemas::SchemasCommand),
     Build(build::Args),
     Install(install::InstallArgs),
     Update(install::UpdateArgs),
@@ -53,9 +62,6 @@ pub(crate) enum Command {
     Search(search::SearchArgs),
     Run(run::Args),
     RunBlueprint(run_blueprint::Args),
-    /// Keep blueprints under a name and a version
-    #[command(subcommand)]
-    Blueprints(blueprints::BlueprintsCommand),
     /// Look at executions, resume, cancel and fork them, move them between hosts
     #[command(subcommand)]
     Executions(executions::ExecutionsCommand),
@@ -98,6 +104,8 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, config, output).await,
+        Command::New(args) => new::run(args, output),
+        Command::Schemas(command) => schemas::run(command, config, output),
         Command::Build(args) => build::run(args, config, output).await,
         Command::Install(args) => install::run(args, config, output).await,
         Command::Update(args) => install::update(args, config, output).await,

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use stock::{catalog, library};
 
-mod stock;
+pub(crate) mod stock;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/blueprints").join(name)

@@ -34,7 +34,7 @@ fn object(properties: Value, required: &[&str]) -> Value {
 }
 
 /// Tools and agents of the kits, by their names and main fields.
-pub(super) fn catalog() -> Catalog {
+pub(crate) fn catalog() -> Catalog {
     let tool = |name, effects, input, output| callable(CallKind::Tool, name, effects, input, output);
     let text = json!({"type": "string"});
     let whole = json!({"type": "integer"});
@@ -115,7 +115,7 @@ pub(super) fn catalog() -> Catalog {
 }
 
 /// Blueprints that `workflow` nodes in the examples refer to.
-pub(super) fn library() -> Library {
+pub(crate) fn library() -> Library {
     let mut library = Library::default();
     for (name, version, text) in [
         (
