@@ -12,6 +12,9 @@ struct Table {
     cell: fn(&str, f64) -> String,
 }
 
+/// The row of the engine that does nothing but order nodes.
+pub(crate) const NO_OP: &str = "**ice**, in memory";
+
 const COUNTS: &[&str] = &["1", "10", "100", "1000", "10000", "100000"];
 
 const TABLES: &[Table] = &[
@@ -120,14 +123,14 @@ impl Figures {
         self.all.iter().find(at).map(|figure| figure.value)
     }
 
-    /// The smallest figure of a column of graphs that is neither ours nor the floor's, and whose it is.
-    pub(crate) fn fastest_peer(&self, table: &str, column: &str) -> Option<(&str, f64)> {
+    /// The smallest figure of a column of no-op nodes that is neither ours nor the floor's, and whose it is.
+    pub(crate) fn fastest_peer(&self, table: &str, row: &str, column: &str) -> Option<(&str, f64)> {
         let peer = |figure: &&Figure| {
             let own = ["**ice**", "ice,", "floor:"].iter().any(|word| figure.row.starts_with(word));
-            matches!(table, "chain" | "fan-out") && figure.table == table && figure.column == column && !own
+            row == NO_OP && figure.table == table && figure.column == column && !own
         };
         let fastest = self.all.iter().filter(peer).min_by(|a, b| a.value.total_cmp(&b.value))?;
-        Some((fastest.row.split(',').next().unwrap_or(&fastest.row), fastest.value))
+        Some((&fastest.row, fastest.value))
     }
 
     /// Lines as [`Figures::read`] takes them.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::{Figures, plain};
+use crate::figures::{Figures, NO_OP, plain};
 
 /// Which side of the number is good.
 enum Bound {
@@ -20,7 +20,6 @@ struct Goal {
     times: f64,
 }
 
-const NO_OP: &str = "**ice**, in memory";
 const COMPONENT: &str = "**ice**, in memory, each node calls a component";
 const ONE_NODE: &str = "**ice** run-blueprint, one node";
 
@@ -33,6 +32,7 @@ const GOALS: &[Goal] = &[
     node("a no-op node, fan-out of 100,000", ("fan-out", NO_OP, "100000"), 5.0, 0.01),
     node("a no-op node, one alone", ("chain", NO_OP, "1"), 5.0, 1_000.0),
     node("a node through a component, chain of 1,000", ("chain", COMPONENT, "1000"), 50.0, 1.0),
+    node("a node through a component, fan-out of 1,000", ("fan-out", COMPONENT, "1000"), 50.0, 1.0),
     goal(
         "durable nodes without effects",
         at_least(20_000.0),

@@ -5,6 +5,7 @@ Takes the path of `restate-server`. Starting both is not timed; a call through t
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -83,4 +84,6 @@ def main(server: str) -> None:
                 process.wait(20)
 
 
+# So that server and handler end with this program when it is stopped.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 main(sys.argv[1])
