@@ -43,6 +43,7 @@ mod run;
 mod scope;
 mod settled;
 mod stop;
+mod timetable;
 mod waits;
 
 pub use context::NodeRun;
@@ -50,6 +51,7 @@ pub use engine::{Engine, StartExecution, Stopping};
 pub use journal::Grouping;
 pub use live::{EventStream, Handle, Live, Rest};
 pub use run::{EngineOptions, Ports};
+pub use timetable::{Started, Timetable};
 pub use waits::{Wait, WaitFilter};
 
 #[cfg(test)]
