@@ -29,7 +29,8 @@ pub(crate) async fn library(components: &dyn Components, parsed: &Parsed) -> Res
     let mut library = Library::default();
     let mut known = BTreeSet::new();
     // What the document carries itself comes first; it is part of what was stored.
-    for (name, document) in parsed.blueprint.document.get("blueprints").and_then(Value::as_object).into_iter().flatten() {
+    for (name, document) in parsed.blueprint.document.get("blueprints").and_then(Value::as_object).into_iter().flatten()
+    {
         library.add(name.clone(), None, Arc::new(Parsed::from_value(document.clone())?));
         known.insert(name.clone());
     }

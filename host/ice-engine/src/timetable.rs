@@ -157,8 +157,7 @@ impl Timetable {
 
     async fn plan(&self, row: &ScheduleRow) -> Result<Plan, Vec<Problem>> {
         let digest = &row.schedule.blueprint;
-        let document =
-            self.engine.shared.ports.documents.get(digest).await.map_err(|failure| vec![failure.problem])?;
+        let document = self.engine.shared.ports.documents.get(digest).await.map_err(|failure| vec![failure.problem])?;
         let document = document.ok_or_else(|| {
             let message = format!("the blueprint {digest} of `{}` is not stored", row.schedule.name);
             vec![Problem::new(Code::X009, message).help("add the schedule again")]

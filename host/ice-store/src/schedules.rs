@@ -5,8 +5,7 @@ use ice_core::ports::{Failure, ScheduleRow};
 use ice_core::problem::{Code, Problem};
 
 /// A row as it is read: org, person, document, paused, last, next, execution, planned, fence.
-pub(crate) type Columns =
-    (String, String, String, i64, i64, Option<i64>, Option<String>, Option<i64>, i64);
+pub(crate) type Columns = (String, String, String, i64, i64, Option<i64>, Option<String>, Option<i64>, i64);
 
 /// Reads a row; X047 when the document is none of ours.
 pub(crate) fn row(columns: Columns) -> Result<(ScheduleRow, u64), Failure> {
