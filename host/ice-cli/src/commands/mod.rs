@@ -18,6 +18,8 @@ mod plugins;
 mod publish;
 mod registry;
 mod run_blueprint;
+mod run_network;
+mod schedules;
 mod search;
 mod trust;
 mod verify;
@@ -48,6 +50,10 @@ pub(crate) enum Command {
     Audit(audit::Args),
     Search(search::SearchArgs),
     RunBlueprint(run_blueprint::Args),
+    RunNetwork(run_network::Args),
+    /// Run blueprints and networks at certain times
+    #[command(subcommand)]
+    Schedules(schedules::SchedulesCommand),
     /// Look at executions, resume and cancel them
     #[command(subcommand)]
     Executions(executions::ExecutionsCommand),
@@ -100,6 +106,8 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
         Command::Audit(args) => audit::run(args, config, output),
         Command::Search(args) => search::run(args, config, output).await,
         Command::RunBlueprint(args) => run_blueprint::run(args, config, output).await,
+        Command::RunNetwork(args) => run_network::run(args, config, output).await,
+        Command::Schedules(command) => schedules::run(command, config, output).await,
         Command::Executions(command) => executions::run(command, config, output).await,
         Command::Waits(command) => waits::run(command, config, output).await,
         Command::Metering(command) => metering::run(command, config, output).await,
