@@ -22,6 +22,7 @@ mod postgres;
 mod registries;
 mod resume;
 mod run;
+mod schedules;
 mod servers;
 mod strict;
 mod tamper;

@@ -11,6 +11,7 @@ mod files;
 mod guests;
 mod http_bin;
 mod interrupt;
+mod networks;
 mod output;
 mod project;
 mod view;

@@ -12,6 +12,8 @@ pub mod id;
 pub mod problem;
 
 pub mod blueprint;
+pub mod network;
+pub mod schedule;
 pub mod schema;
 pub mod template;
 

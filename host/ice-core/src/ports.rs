@@ -18,6 +18,7 @@ use crate::event::{CapabilityUse, Event};
 use crate::grant::{Grant, LimitSettings};
 use crate::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use crate::problem::Problem;
+use crate::schedule::Schedule;
 
 /// A problem, and whether trying again could help.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, thiserror::Error)]
@@ -378,6 +379,54 @@ pub trait Events: Send + Sync {
     async fn waiting(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
     /// Executions whose newest event is `ExecutionParked` with a `due` that is not after `now`, longest overdue first.
     async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
+}
+
+/// A schedule as it stands.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct ScheduleRow {
+    /// Whom its runs are for.
+    pub who: Identity,
+    /// What runs, and when.
+    pub schedule: Schedule,
+    /// Nothing runs while it is paused.
+    pub paused: bool,
+    /// Everything planned up to here is dealt with.
+    pub last: UnixMs,
+    /// When it is due; `None` when it never is again.
+    pub next: Option<UnixMs>,
+    /// The newest run.
+    pub execution: Option<ExecutionId>,
+    /// The planned time of the newest run.
+    pub planned: Option<UnixMs>,
+}
+
+/// The right to say how a schedule goes on.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ScheduleClaim {
+    /// The schedule when it was claimed.
+    pub row: ScheduleRow,
+    /// Grows with every claim and change; settling carries it.
+    pub fence: u64,
+}
+
+/// The schedules. Implemented by ice-store.
+#[async_trait]
+pub trait Schedules: Send + Sync {
+    /// Writes a schedule, replacing what had its owner and name. Claims on the old one are lost.
+    async fn put_schedule(&self, row: &ScheduleRow) -> Result<(), Failure>;
+    /// Returns the schedule of an owner and a name.
+    async fn schedule(&self, who: &Identity, name: &str) -> Result<Option<ScheduleRow>, Failure>;
+    /// Schedules in the order of their names; of everybody when `who` is `None`.
+    async fn schedules(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ScheduleRow>, Failure>;
+    /// Removes a schedule. True if it was there.
+    async fn remove_schedule(&self, who: &Identity, name: &str) -> Result<bool, Failure>;
+    /// Takes the schedule that is longest due at `now`, for `lease_ms`; nobody else gets it meanwhile.
+    async fn claim_schedule(&self, now: UnixMs, lease_ms: u64) -> Result<Option<ScheduleClaim>, Failure>;
+    /// Writes `last`, `next`, `execution` and `planned` of a claimed schedule and gives the claim back. Fails with X026
+    /// when the claim was lost: then nothing was written.
+    async fn settle_schedule(&self, claim: &ScheduleClaim) -> Result<(), Failure>;
+    /// When the next schedule can be claimed: it is due, and nobody's claim holds it.
+    async fn next_schedule(&self) -> Result<Option<UnixMs>, Failure>;
 }
 
 /// Time and chance. The real one in production, a `SimClock` in tests.

@@ -86,6 +86,8 @@ codes! {
     B025 E_MODEL_BANNED 422 Usage "A model that this project does not use.";
     B026 E_TOO_DEEP 422 Usage "Values or nodes are nested deeper than the limit.";
     B027 E_TOO_LARGE 422 Usage "The document, or what its aliases expand to, is over the limit.";
+    B028 E_CRON 422 Usage "A cron expression that is not in its grammar, or that never comes.";
+    B029 E_ZONE 422 Usage "A time zone or a moment that does not exist.";
 
     // M: the manifest.
     M001 E_MANIFEST 422 Usage "The manifest is not in the form of plugins.v0.";
@@ -199,6 +201,8 @@ codes! {
     X022 E_WEBHOOK_STATUS 502 Failed "A webhook was answered with a status that means failure.";
     X023 E_MONITOR 409 Failed "A monitor stopped the execution.";
     X024 E_UNDECIDED 500 Failed "A swarm has too few agents left to decide.";
+    X025 E_SCHEDULE_UNKNOWN 404 Failed "There is no such schedule, or it belongs to somebody else.";
+    X026 E_SCHEDULE_FENCED 409 Failed "The claim on a schedule was lost to another process or to a change; nothing was written.";
     X030 E_TOOL_INPUT 422 Failed "A component says that its input is not what it asks for.";
     X031 E_TOOL_FAILED 500 Failed "A component ran and reported a failure.";
     X032 E_TRAP 500 Failed "A component crashed or ended itself.";

@@ -34,6 +34,12 @@ pub(crate) async fn library(
     let mut library = Library::default();
     let mut known = BTreeSet::new();
     let mut missing = Vec::new();
+    // What the document carries itself comes first; it is part of what was stored.
+    for (name, document) in parsed.blueprint.document.get("blueprints").and_then(Value::as_object).into_iter().flatten()
+    {
+        library.add(name.clone(), None, Arc::new(Parsed::from_value(document.clone())?));
+        known.insert(name.clone());
+    }
     let mut level = vec![parsed.blueprint.document.clone()];
     // One more than planning accepts, so that it is planning that refuses.
     for _ in 0..=NESTING_MAX {

@@ -3,7 +3,7 @@
 //! All but [`execution_id`] are functions of their arguments, so that a process that takes an execution up again
 //! finds what another one left.
 
-use ice_core::id::{Digest, ExecutionId, NodePath, UnixMs};
+use ice_core::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
 use ice_core::manifest::canonical;
 use serde::Serialize;
 use serde_json::Value;
@@ -34,6 +34,15 @@ pub(crate) fn child_execution_id(parent: &ExecutionId, path: &NodePath, attempt:
     let parent_time = uuid::Uuid::parse_str(&parent.0).map(|id| u64::try_from(id.as_u128() >> 80).unwrap_or(0));
     let time = parent_time.unwrap_or(0);
     ExecutionId(uuid::Builder::from_unix_timestamp_millis(time, &bits).into_uuid().to_string())
+}
+
+/// The id of the run of a schedule that was planned for `planned`: always the same one, so that two processes cannot both
+/// start it. Carries the planned time.
+pub(crate) fn scheduled_execution_id(who: &Identity, name: &str, planned: UnixMs) -> ExecutionId {
+    let key = serde_json::json!([who.org, who.user, name, planned, "schedule"]);
+    let mut bits = [0; 10];
+    bits.copy_from_slice(&digest_of(&key).as_bytes()[..10]);
+    ExecutionId(uuid::Builder::from_unix_timestamp_millis(planned, &bits).into_uuid().to_string())
 }
 
 /// What an effect's receiver can tell a repeated attempt by: the same for the same execution, node, attempt and input.

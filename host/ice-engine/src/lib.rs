@@ -49,6 +49,7 @@ mod scope;
 mod settled;
 mod stop;
 mod stored;
+mod timetable;
 mod transfer;
 mod waits;
 
@@ -59,6 +60,7 @@ pub use journal::Grouping;
 pub use live::{EventStream, Handle, Live, Rest};
 pub use run::{EngineOptions, Ports};
 pub use stored::{VERSIONS_MAX, newest, stored};
+pub use timetable::{Started, Timetable};
 pub use transfer::{EXPORT_BYTES_MAX, Import, export};
 pub use waits::{Wait, WaitFilter};
 

@@ -29,6 +29,7 @@ mod fault;
 mod holder;
 mod list;
 mod postgres;
+mod schedules;
 mod sqlite;
 mod store;
 mod vector;

@@ -32,6 +32,7 @@ mod memory;
 mod migrate;
 mod nearest;
 mod opening;
+mod schedules;
 mod writer;
 
 use writer::Order;

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use ice_core::event::Event;
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
 use ice_core::ports::{
-    Documents, Events, ExecutionRow, Failure, Lease, MemoryFilter, MemoryRow, MemoryRows, NamedDocument,
+    Documents, Events, ExecutionRow, Failure, Lease, MemoryFilter, MemoryRow, MemoryRows, NamedDocument, ScheduleClaim,
+    ScheduleRow, Schedules,
 };
 use ice_core::problem::Problem;
 use semver::Version;
@@ -214,5 +215,36 @@ impl MemoryRows for Store {
 
     async fn delete(&self, who: &Identity, scope: &str, key: &str) -> Result<(), Failure> {
         ask!(self, backend => backend.delete(who, scope, key).await)
+    }
+}
+
+#[async_trait]
+impl Schedules for Store {
+    async fn put_schedule(&self, row: &ScheduleRow) -> Result<(), Failure> {
+        ask!(self, backend => backend.put_schedule(row).await)
+    }
+
+    async fn schedule(&self, who: &Identity, name: &str) -> Result<Option<ScheduleRow>, Failure> {
+        ask!(self, backend => backend.schedule(who, name).await)
+    }
+
+    async fn schedules(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ScheduleRow>, Failure> {
+        ask!(self, backend => backend.schedules(who, limit).await)
+    }
+
+    async fn remove_schedule(&self, who: &Identity, name: &str) -> Result<bool, Failure> {
+        ask!(self, backend => backend.remove_schedule(who, name).await)
+    }
+
+    async fn claim_schedule(&self, now: UnixMs, lease_ms: u64) -> Result<Option<ScheduleClaim>, Failure> {
+        ask!(self, backend => backend.claim_schedule(now, lease_ms).await)
+    }
+
+    async fn settle_schedule(&self, claim: &ScheduleClaim) -> Result<(), Failure> {
+        ask!(self, backend => backend.settle_schedule(claim).await)
+    }
+
+    async fn next_schedule(&self) -> Result<Option<UnixMs>, Failure> {
+        ask!(self, backend => backend.next_schedule().await)
     }
 }

@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Everything ice-core is built from: nothing here touches a disk, a network, a clock or a task.
 const CORE: &[&str] = &[
     "async-trait",
+    "jiff",
     "jsonschema",
     "minijinja",
     "saphyr-parser",

@@ -22,6 +22,8 @@ mod publish;
 mod registry;
 mod run;
 mod run_blueprint;
+mod run_network;
+mod schedules;
 mod schemas;
 mod search;
 mod serve;
@@ -62,6 +64,10 @@ pub(crate) enum Command {
     Search(search::SearchArgs),
     Run(run::Args),
     RunBlueprint(run_blueprint::Args),
+    RunNetwork(run_network::Args),
+    /// Run blueprints and networks at certain times
+    #[command(subcommand)]
+    Schedules(schedules::SchedulesCommand),
     /// Look at executions, resume, cancel and fork them, move them between hosts
     #[command(subcommand)]
     Executions(executions::ExecutionsCommand),
@@ -119,6 +125,8 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
         Command::Run(args) => run::run(args, config, output).await,
         Command::Blueprints(command) => blueprints::run(command, config, output).await,
         Command::RunBlueprint(args) => run_blueprint::run(args, config, output).await,
+        Command::RunNetwork(args) => run_network::run(args, config, output).await,
+        Command::Schedules(command) => schedules::run(command, config, output).await,
         Command::Executions(command) => executions::run(command, config, output).await,
         Command::Waits(command) => waits::run(command, config, output).await,
         Command::Metering(command) => metering::run(command, config, output).await,

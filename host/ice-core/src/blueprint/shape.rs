@@ -20,6 +20,7 @@ const TOP_KEYS: &[&str] = &[
     "budget",
     "max_parallel",
     "retry_policy",
+    "blueprints",
     "timeout_seconds",
 ];
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use ice_core::event::{Event, Fact, FinalStatus};
 use ice_core::id::{ExecutionId, Identity, NodePath, UnixMs};
-use ice_core::ports::{Clock, Documents, Events, MemoryRows};
+use ice_core::ports::{Clock, Documents, Events, MemoryRows, Schedules};
 use ice_core::problem::{Code, Problem};
 use serde_json::Value;
 
@@ -18,12 +18,13 @@ pub mod events;
 pub mod every;
 pub mod leases;
 pub mod memory;
+pub mod schedules;
 pub mod search;
 pub mod waits;
 
 /// A whole backend.
-pub trait Backend: Events + Documents + MemoryRows + Clone + 'static {}
-impl<T: Events + Documents + MemoryRows + Clone + 'static> Backend for T {}
+pub trait Backend: Events + Documents + MemoryRows + Schedules + Clone + 'static {}
+impl<T: Events + Documents + MemoryRows + Schedules + Clone + 'static> Backend for T {}
 
 /// A clock that stands still until a test moves it.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ macro_rules! conformance {
                 an_expired_lease_can_be_claimed, a_late_append_of_the_newest_holder_counts,
                 renewing_keeps_others_out, a_released_lease_is_free_and_writes_no_more,
                 concurrent_claims_let_one_win, cancel_requests_reach_the_holder;
+            schedules: a_schedule_comes_back_as_it_was_put, schedules_stay_with_their_owner, only_what_is_due_is_claimed,
+                concurrent_claims_of_one_tick_let_one_win, a_lost_claim_settles_nothing, a_paused_schedule_rests;
             documents: one_document_has_one_digest, a_document_comes_back_as_it_was_written,
                 an_unknown_digest_is_none, inexact_numbers_are_refused,
                 a_version_never_changes, versions_are_listed_newest_first, one_of_two_contents_becomes_the_version;

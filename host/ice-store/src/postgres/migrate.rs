@@ -12,6 +12,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_house.sql", include_str!("../../migrations/postgres/0001_house.sql")),
     ("0002_waits.sql", include_str!("../../migrations/postgres/0002_waits.sql")),
     ("0003_versions.sql", include_str!("../../migrations/postgres/0003_versions.sql")),
+    ("0004_schedules.sql", include_str!("../../migrations/postgres/0004_schedules.sql")),
 ];
 
 /// "ice1" in ASCII: the number under which openers wait for each other. The lock is the database's own.

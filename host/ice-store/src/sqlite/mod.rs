@@ -28,6 +28,7 @@ mod memory;
 mod migrate;
 mod nearest;
 mod opening;
+mod schedules;
 mod writer;
 
 pub use migrate::MIGRATIONS;

@@ -1,0 +1,61 @@
+//! `ice run-network`.
+
+use std::path::PathBuf;
+
+use ice_core::problem::Exit;
+use serde_json::{Value, json};
+
+use super::inputs::InputArgs;
+use super::{Outcome, schedules};
+use crate::config::Config;
+use crate::output::Output;
+use crate::wire::Host;
+use crate::{deprecation, networks, view};
+
+/// Run a network: a system of blueprints in one file
+///
+/// A network names blueprints (files beside it, bundle entries, stored blueprints), what comes after what, and when it
+/// runs. It runs as one execution. Every problem is printed with line, column and a way out before anything starts.
+///
+/// Example: ice run-network news.yaml --input city=Oslo --json
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The network
+    file: PathBuf,
+    #[command(flatten)]
+    inputs: InputArgs,
+    /// Names the conversation that memory tools see
+    #[arg(long)]
+    session: Option<String>,
+    /// Only check it, and everything it names
+    #[arg(long, conflicts_with = "schedule")]
+    check: bool,
+    /// Do not run it now; write its schedules, replacing those it had
+    #[arg(long)]
+    schedule: bool,
+}
+
+pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome {
+    let source = networks::read(&args.file)?;
+    let host = Host::open(config, output).await?;
+    let parsed = source.blueprint(&[])?;
+    let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
+    deprecation::used(&host.catalog, None, &plan).iter().for_each(|problem| output.warn(problem));
+    let network = &source.network;
+    if args.check {
+        output.either(
+            || json!({"network": network.name, "members": network.members.len(), "schedules": network.schedules.len()}),
+            || {
+                let (members, schedules) = (network.members.len(), network.schedules.len());
+                vec![format!("{}: {members} members, {schedules} schedules, no problems", network.name)]
+            },
+        );
+        return Ok(Exit::Done);
+    }
+    let inputs = args.inputs.read()?;
+    if args.schedule {
+        return schedules::apply(&source, &args.file, inputs, config, output).await;
+    }
+    let handle = host.engine.start(host.start(plan, Value::Object(inputs), args.session)).await?;
+    view::follow(handle, &host, output).await
+}
