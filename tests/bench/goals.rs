@@ -103,7 +103,7 @@ pub(crate) fn render(figures: &Figures) -> String {
         let met = met.map_or("not measured", |met| if met { "yes" } else { "**no**" });
         let found = found.map_or_else(|| "–".to_owned(), |found| format!("{} {unit}", plain("", found)));
         let peer = figures
-            .fastest_peer(table, column)
+            .fastest_peer(table, row, column)
             .map_or_else(|| "–".to_owned(), |(name, value)| format!("{} {unit} ({name})", plain("", value * times)));
         writeln!(text, "| {measure} | {sign} {} {unit} | {found} | {met} | {peer} |", plain("", *limit))
             .expect("a String takes everything");
