@@ -122,8 +122,9 @@ fn every_code_of_a_blueprint_has_a_bad_example() {
         }
     }
     use ice_core::problem::Code;
-    // The bound on a document's size has its test where the bound is.
-    let codes = Code::ALL.iter().filter(|code| code.letters().starts_with('B'));
+    // The bound on a document's size has its test where the bound is; networks and times have theirs in ice-core.
+    let elsewhere = [Code::B028, Code::B029];
+    let codes = Code::ALL.iter().filter(|code| code.letters().starts_with('B') && !elsewhere.contains(code));
     let missing: Vec<String> = codes.map(ToString::to_string).filter(|code| !all.contains(code.as_str())).collect();
     assert_eq!(missing, Vec::<String>::new());
 }
