@@ -215,8 +215,9 @@ async fn list(config: &Config, output: &Output) -> Outcome {
     let rows = rows.map_err(|failure| one(failure.problem))?;
     let (mut values, mut lines) = (Vec::new(), Vec::new());
     for row in &rows {
-        values.push(described(&storage, row).await?);
-        lines.push(line(row, status(&storage, row).await?.unwrap_or_default()));
+        let value = described(&storage, row).await?;
+        lines.push(line(row, value["status"].as_str().unwrap_or_default()));
+        values.push(value);
     }
     output.either(|| values.into(), || if lines.is_empty() { vec!["there are no schedules".into()] } else { lines });
     Ok(Exit::Done)

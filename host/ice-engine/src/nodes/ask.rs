@@ -52,6 +52,12 @@ pub(super) async fn ask(
     site: &Site,
     config: &LlmConfig,
 ) -> Result<LlmReply, Failure> {
+    if config.fallback.is_empty() {
+        return match calls::recorded(cx.run(), request, ordinal, site) {
+            Some(reply) => Ok(reply),
+            None => one(cx, request, ordinal, site, config).await,
+        };
+    }
     let mut candidates = vec![request.clone()];
     for (index, model) in config.fallback.iter().enumerate() {
         let model = words(cx.render(model, &format!("llm_config/fallback/{index}"))?);
