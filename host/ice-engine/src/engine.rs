@@ -363,7 +363,7 @@ async fn execute(run: Arc<Run>, plan: Arc<Plan>, view: Execution, resumed: bool)
     let rest = run.journal.broken().map_or(rest, |failure| Rest::Ended(Box::new(lost(failure, &run))));
     // A lease that cannot be given back runs out by itself.
     let _ = ports.events.release(&run.journal.lease()).await;
-    run.shared.live.lock().expect("no panic while listing").remove(&run.id);
+    run.shared.leaves(&run.control);
     run.control.rest.send_replace(Some(rest));
 }
 
@@ -386,9 +386,7 @@ impl Drop for Gone {
         let problem = Problem::new(Code::X008, "the execution was interrupted in this process")
             .help(format!("go on with `ice executions resume {}`", self.run.id));
         control.hard.trip(problem.clone());
-        if let Ok(mut live) = self.run.shared.live.lock() {
-            live.remove(&self.run.id);
-        }
+        self.run.shared.leaves(control);
         control.rest.send_replace(Some(Rest::Ended(Box::new(lost(&Failure::never(problem), &self.run)))));
     }
 }

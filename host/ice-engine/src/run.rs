@@ -97,6 +97,15 @@ impl Shared {
     pub(crate) fn running(&self, id: &ExecutionId) -> Option<Arc<Control>> {
         self.live.lock().expect("no panic while listing").get(id).cloned()
     }
+
+    /// This process no longer runs it. Somebody who took it up again since then is not touched.
+    pub(crate) fn leaves(&self, control: &Arc<Control>) {
+        // Also called while a panic unwinds.
+        let Ok(mut live) = self.live.lock() else { return };
+        if live.get(&control.id).is_some_and(|listed| Arc::ptr_eq(listed, control)) {
+            live.remove(&control.id);
+        }
+    }
 }
 
 /// One execution while this process runs it.

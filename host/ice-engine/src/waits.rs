@@ -200,20 +200,25 @@ impl Engine {
                 continue;
             }
             let awaited = self.shared.ring(&top);
-            match parent_of(&*self.shared.ports.events, &top).await? {
-                Some(parent) if awaited || self.goes_on(&parent).await? => top = parent,
-                _ => break,
+            let Some(parent) = parent_of(&*self.shared.ports.events, &top).await? else { break };
+            if !awaited && let Some(control) = self.shared.running(&parent) {
+                if control.desk.unless_closed(|| ()) {
+                    // It runs and does not wait for the one inside: that one is on its own.
+                    break;
+                }
+                // It is just being given back, and no longer listens.
+                control.rested().await;
             }
+            if !awaited && !self.goes_on(&parent).await? {
+                break;
+            }
+            top = parent;
         }
         self.resume(&top).await
     }
 
     /// Whether an execution will look after those inside it: it waits, or was left by its process.
     async fn goes_on(&self, id: &ExecutionId) -> Result<bool, Problem> {
-        if self.shared.running(id).is_some() {
-            // It runs and does not wait for the one inside: that one is on its own.
-            return Ok(false);
-        }
         let list = read_all(&*self.shared.ports.events, id).await?;
         Ok(!list.is_empty() && ice_core::execution::ending(&list).is_none())
     }

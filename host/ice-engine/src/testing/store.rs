@@ -55,20 +55,25 @@ struct Inner {
     clock: Arc<dyn Clock>,
     cut: Cut,
     stored: usize,
+    /// Whose giving back takes until it is let go.
+    held_up: Option<ExecutionId>,
 }
 
 /// A store that lives as long as the test, over several engines and runtimes.
 pub struct MemoryStore {
     inner: Mutex<Inner>,
     dark: Notify,
+    gives_back: Notify,
+    let_go: Notify,
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let (lists, documents, versions) = (HashMap::new(), HashMap::new(), BTreeMap::new());
-        let inner = Inner { lists, documents, versions, clock, cut: Cut::Never, stored: 0 };
-        Arc::new(Self { inner: Mutex::new(inner), dark: Notify::new() })
+        let inner = Inner { lists, documents, versions, clock, cut: Cut::Never, stored: 0, held_up: None };
+        let (dark, gives_back, let_go) = (Notify::new(), Notify::new(), Notify::new());
+        Arc::new(Self { inner: Mutex::new(inner), dark, gives_back, let_go })
     }
 
     /// Sets when the store goes dark, and counts stored events from here.
@@ -86,6 +91,18 @@ impl MemoryStore {
     /// Returns when an append hit the cut.
     pub async fn went_dark(&self) {
         self.dark.notified().await;
+    }
+
+    /// Makes the next giving back of an execution slow: returns when it is under way; it is done once
+    /// [`MemoryStore::let_go`] is called.
+    pub async fn hold_up(&self, id: &ExecutionId) {
+        self.lock().held_up = Some(id.clone());
+        self.gives_back.notified().await;
+    }
+
+    /// Lets go what was held up.
+    pub fn let_go(&self) {
+        self.let_go.notify_one();
     }
 
     /// Every stored event of an execution.
@@ -197,6 +214,11 @@ impl Events for MemoryStore {
     async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure> {
         if !self.powered(events.len()) {
             std::future::pending::<()>().await;
+        }
+        let parks = events.iter().any(|event| matches!(event.fact, Fact::ExecutionParked { .. }));
+        if parks && self.lock().held_up.take_if(|id| *id == lease.execution).is_some() {
+            self.gives_back.notify_one();
+            self.let_go.notified().await;
         }
         let mut inner = self.lock();
         let list = inner.lists.get_mut(&lease.execution).ok_or_else(|| unknown(&lease.execution))?;

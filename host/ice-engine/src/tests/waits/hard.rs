@@ -93,6 +93,23 @@ async fn a_component_may_start_what_waits_and_ask_after_it() {
     assert_eq!(handle.finish().await.outputs["g"], json!({ "ok": true }));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_child_is_not_lost_while_its_parent_is_given_back() {
+    let world = World::new(with_child());
+    let blueprint = "{nodes: [{id: sub, type: workflow, workflow_ref: kit.child}], outputs: {ok: '{{ sub.ok }}'}}";
+    let handle = world.start(blueprint, json!({})).await;
+    world.outside.store.hold_up(&handle.id).await;
+    let wait = waits(&world.engine).await.remove(0);
+    assert_ne!(wait.execution, handle.id, "the child asks");
+    let engine = world.engine.clone();
+    let answered = tokio::spawn(async move { engine.answer(&wait.id, yes()).await.unwrap().unwrap() });
+    // Whatever the answer sets going is done, or waits for the parent.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.outside.store.let_go();
+    let goes_on = answered.await.unwrap();
+    assert_eq!((goes_on.finish().await.outputs, goes_on.id), (json!({ "ok": true }), handle.id));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_answer_is_lost_when_many_come_at_once() {
     let blueprint = "
