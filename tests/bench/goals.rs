@@ -64,6 +64,12 @@ const GOALS: &[Goal] = &[
         "MiB",
         ("scale", "memory after 10,000 executions in one process, SQLite, MiB", "figure"),
     ),
+    goal(
+        "growth of it from the 1,000th to the 10,000th",
+        at_most(16.0),
+        "MiB",
+        ("scale", "growth from the 1,000th to the 10,000th of them, MiB", "figure"),
+    ),
     goal("`ice run-blueprint`, one node, start to exit", at_most(60.0), "ms", ("start", ONE_NODE, "median ms")),
     goal("the same, memory", at_most(40.0), "MiB", ("start", ONE_NODE, "peak MiB")),
 ];
