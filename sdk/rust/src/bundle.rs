@@ -31,14 +31,23 @@ impl Bundle {
         self.entries.iter().enumerate().map(describe).collect()
     }
 
+    /// `bundle.blueprint` of each, as nodes refer to them. The bundle's name is that in the id of the entrypoint; where
+    /// that has none, nothing is known.
+    pub(crate) fn references(&self) -> Vec<String> {
+        let Some(first) = self.entries.first().map(|entry| (entry.build)()) else { return Vec::new() };
+        let Some((bundle, _)) = first.id().split_once('.') else { return Vec::new() };
+        self.entries.iter().map(|entry| format!("{bundle}.{}", entry.name)).collect()
+    }
+
     /// Returns the document of blueprint `name` as JSON text. `Ok(None)` when there is no such blueprint.
-    /// Fails with every problem of [`BlueprintBuilder::validate_resolvable`], one a line.
+    /// Fails with every problem of [`BlueprintBuilder::validate_resolvable`], one a line; references to other blueprints
+    /// of this bundle are checked, too.
     pub fn get(&self, name: &str) -> Result<Option<String>, String> {
         let Some(entry) = self.entries.iter().find(|entry| entry.name == name) else {
             return Ok(None);
         };
         let blueprint = (entry.build)();
-        let problems = blueprint.validate_resolvable();
+        let problems = blueprint.problems_within(self);
         if problems.is_empty() { Ok(Some(blueprint.build().to_string())) } else { Err(problems.join("\n")) }
     }
 }
