@@ -3,6 +3,7 @@
 //! A schema is compiled once and checks many values. A `$ref` never leaves the document: nothing is fetched.
 //! [`compatible`] compares two schemas before anything runs; it says no only where no value could pass.
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 mod compatible;
@@ -127,6 +128,15 @@ impl PartialEq for Schema {
     fn eq(&self, other: &Self) -> bool {
         self.document == other.document
     }
+}
+
+/// JSON Schema of what serde reads into `T`, as a document of its own: `title` is what people call it, `id` its name below
+/// `urn:iceos:`.
+pub fn of_type<T: JsonSchema>(title: &str, id: &str) -> Value {
+    let mut schema = schemars::schema_for!(T);
+    schema.insert("title".to_owned(), title.into());
+    schema.insert("$id".to_owned(), format!("urn:iceos:{id}").into());
+    schema.to_value()
 }
 
 /// Reads one type literal, such as `list[str]`, into JSON Schema; in words why it is none.
