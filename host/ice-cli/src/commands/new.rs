@@ -20,9 +20,12 @@ use crate::output::Output;
 /// Kinds of nodes write one commented blueprint, `NAME.yaml`, that runs as it is with the offline model. `tool`, `kit`,
 /// `llm-node-tool` (a tool that asks a model), `agent` and `agent-tool` (an agent that calls tools) write a Rust crate
 /// with a test and an example, `bundle` a folder of blueprints; they go to `kits`, `agents` or `bundles` of a plugin
-/// workspace, which is made when there is none. Nothing is overwritten without `--force`.
+/// workspace, which is made when there is none, with the versions of crates that the SDK is built with: what is on this
+/// machine is not fetched again. Nothing is overwritten without `--force`.
 ///
 /// Example: ice new loop shorten_notes && ice run-blueprint shorten_notes.yaml
+///
+/// Example: ice new tool word_count --scope acme && ice plugins build --plugins plugins --manifests plugins/manifests
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to begin
