@@ -146,13 +146,24 @@ fn name(item: &Value) -> Option<&str> {
 /// Names longer than this are not compared: the cost is the product of the lengths.
 const CHARS_MAX: usize = 64;
 
-/// The known name nearest to `written`, when at most a third of the letters differ.
+/// The known name nearest to `written`, when at most a third of the letters differ, or when `written` is a good part of it.
 fn nearest<'a>(written: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
     let letters: Vec<char> = written.chars().take(CHARS_MAX + 1).collect();
+    if letters.len() > CHARS_MAX {
+        return None;
+    }
     let near = (letters.len() / 3).max(1);
-    let scored = known.iter().filter(|name| name.len() <= CHARS_MAX && letters.len() <= CHARS_MAX);
-    let scored = scored.map(|name| (distance(&letters, &name.chars().collect::<Vec<_>>()), name.as_str()));
+    let score = |name: &str| match is_part(written, name) {
+        true => 1,
+        false => distance(&letters, &name.chars().collect::<Vec<_>>()),
+    };
+    let scored = known.iter().filter(|name| name.len() <= CHARS_MAX).map(|name| (score(name), name.as_str()));
     scored.filter(|(score, _)| *score <= near && *score < letters.len()).min().map(|(_, name)| name)
+}
+
+/// Half a name of at least four letters says enough: `memory_write` for `memory_write_tool`.
+fn is_part(written: &str, name: &str) -> bool {
+    written.len() >= 4 && 2 * written.len() >= name.len() && name.contains(written)
 }
 
 /// How many letters must be added, removed or replaced (Levenshtein distance).

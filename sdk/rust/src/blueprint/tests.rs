@@ -1,7 +1,7 @@
 //! What the builder builds is what a person would write, and what a host takes: `tests/blueprints/ok/built_by_code.json` is
 //! planned by the tests of the host, and is exactly what is built here. `UPDATE_EXPECT=1` writes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -292,5 +292,30 @@ fn blueprints_of_a_bundle_know_each_other() {
     assert_eq!(
         both.validate_resolvable(),
         ["node `w` runs the blueprint `other.thing`, which is not in the catalog; did you mean `other.thong`?"]
+    );
+}
+
+#[test]
+fn the_tools_of_a_kit_are_known_by_its_own_table() {
+    struct Greet;
+    impl crate::Tool for Greet {
+        const NAME: &'static str = "greet_tool";
+        const DESCRIPTION: &'static str = "Greets.";
+        const TAGS: &'static [&'static str] = &[];
+        type Input = BTreeMap<String, String>;
+        type Output = String;
+
+        fn call(_: Self::Input, _: &crate::Context) -> Result<String, crate::ToolError> {
+            Ok("Hello".to_owned())
+        }
+    }
+    static KIT: crate::Kit = crate::Kit::new(&[crate::ToolEntry::of::<Greet>()]);
+    let blueprint = BlueprintBuilder::new("b")
+        .catalog(Catalog::new().kit(&KIT))
+        .node(NodeBuilder::tool("good", "greet_tool"))
+        .node(NodeBuilder::tool("bad", "greet"));
+    assert_eq!(
+        blueprint.validate_resolvable(),
+        ["node `bad` calls the tool `greet`, which is not in the catalog; did you mean `greet_tool`?"]
     );
 }
