@@ -111,6 +111,21 @@ fn nothing_is_overwritten_and_nothing_is_half_written() {
     assert!(!home.path().join("p").exists());
 }
 
+/// An SDK that came without a workspace leaves the choice of versions to cargo.
+#[test]
+fn an_sdk_without_a_lock_is_an_sdk_all_the_same() {
+    let home = Home::empty();
+    std::fs::create_dir(home.path().join("sdk")).unwrap();
+    home.write("sdk/Cargo.toml", "[package]\nname = \"ice-sdk\"\n");
+    let (out, sdk) = (home.file("plugins"), home.file("sdk"));
+    let made = home.run(&["new", "tool", "first", "--out", &out, "--sdk", &sdk, "--json"]).exits(0).json();
+    let files: Vec<&str> = made["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+    assert!(files[0].ends_with("plugins/Cargo.toml") && !files.iter().any(|file| file.ends_with(".lock")), "{made}");
+    // The second plugin finds the workspace of the first, and leaves it as it is.
+    let made = home.run(&["new", "kit", "second", "--out", &out, "--json"]).exits(0).json();
+    assert!(!made["files"].to_string().contains("plugins/Cargo"), "{made}");
+}
+
 /// A plugin workspace that keeps what the compiler made between two runs of the tests; the rest is new each time.
 struct Workspace {
     folder: PathBuf,
