@@ -144,7 +144,10 @@ fn help_version_and_completions_go_to_standard_output() {
         let ran = home.run(args).exits(0);
         assert!(!ran.out.is_empty() && ran.err.is_empty(), "{args:?}");
     }
-    assert!(home.run(&["bundle", "run", "--help"]).out.contains("Example"));
+    for command in ["bundle run", "new", "schemas", "schemas export", "schemas import", "schemas check"] {
+        let args: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        assert!(home.run(&args).out.contains(&format!("Example: ice {command}")), "{command}");
+    }
     home.run(&["no-such-command"]).exits(2);
     home.run(&[]).exits(2);
 }

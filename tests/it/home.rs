@@ -67,12 +67,18 @@ impl Home {
 
     /// Runs `ice` to its end on a machine without a network: not even the loopback interface is up.
     pub(crate) fn run_unplugged(&self, args: &[&str]) -> Ran {
+        Ran::from(self.unplugged(ICE).args(args).output().unwrap())
+    }
+
+    /// Any program, with a clean environment, on a machine without a network.
+    pub(crate) fn unplugged(&self, program: &str) -> Command {
         let allowed = Command::new("unshare").args(["-n", "true"]).output();
         let allowed = allowed.unwrap_or_else(|error| panic!("`unshare` is missing: install util-linux ({error})"));
         let why = String::from_utf8_lossy(&allowed.stderr);
         assert!(allowed.status.success(), "`unshare -n` is not permitted here, run the tests as root: {why}");
         let mut command = clean("unshare", self.path());
-        Ran::from(command.args(["-n", ICE]).args(args).output().unwrap())
+        command.args(["-n", program]);
+        command
     }
 
     /// A file of this home, as an argument.

@@ -23,6 +23,7 @@ mod registries;
 mod resume;
 mod run;
 mod schedules;
+mod schemas;
 mod servers;
 mod strict;
 mod tamper;

@@ -14,7 +14,9 @@ use ice_core::bundle::Needs;
 use ice_core::grant::{Grant, LimitSettings};
 use ice_core::id::Identity;
 use ice_core::problem::{Code, Problem};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// Channels of monitor nodes whose alerts go through a gateway of the operator.
 const ALERT_CHANNELS: &[&str] = &["email", "sms", "slack", "webhook"];
@@ -48,7 +50,7 @@ pub(crate) struct GlobalArgs {
 }
 
 /// `ice.toml`. Every key is optional.
-#[derive(Deserialize, Debug, Default)]
+#[derive(Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 struct File {
     store: StoreSection,
@@ -63,7 +65,13 @@ struct File {
     grants: BTreeMap<String, Grant>,
 }
 
-#[derive(Deserialize, Debug, Default)]
+/// JSON Schema of `ice.toml`, from the types that read it.
+pub(crate) fn schema() -> Value {
+    ice_core::schema::of_type::<File>("ice.toml", "ice.toml:1")
+}
+
+/// Where executions are kept.
+#[derive(Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 struct StoreSection {
     /// `sqlite:PATH`; the default is `ice.db` in the home.
@@ -71,10 +79,10 @@ struct StoreSection {
 }
 
 /// Which models, and where.
-#[derive(Deserialize, Debug, Default, Clone)]
+#[derive(Deserialize, JsonSchema, Debug, Default, Clone)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LlmSection {
-    /// `provider/model` used when a blueprint names none.
+    /// `provider/model` that a plugin asks which names none. A blueprint always names its models.
     pub(crate) model: Option<String>,
     /// `provider/model` that turns text into vectors; without one, search is by keyword.
     pub(crate) embedder: Option<String>,
@@ -84,7 +92,8 @@ pub(crate) struct LlmSection {
     pub(crate) prices: Option<PathBuf>,
 }
 
-#[derive(Deserialize, Debug, Default)]
+/// What HTTP may reach besides public addresses.
+#[derive(Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 struct EgressSection {
     /// `host:port` pairs with private or loopback addresses that may be reached nonetheless.
@@ -94,7 +103,7 @@ struct EgressSection {
 }
 
 /// Limits of one call, per kind of component.
-#[derive(Deserialize, Debug, Default, Clone)]
+#[derive(Deserialize, JsonSchema, Debug, Default, Clone)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LimitSections {
     /// For tools.
@@ -103,17 +112,19 @@ pub(crate) struct LimitSections {
     pub(crate) agent: LimitSettings,
 }
 
-#[derive(Deserialize, Debug, Default)]
+/// What one execution may use at most.
+#[derive(Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 struct BudgetSection {
     /// The most one execution may cost, in US dollars.
+    #[schemars(range(min = 0.0))]
     usd: Option<f64>,
     /// The most tokens one execution may use.
     tokens: Option<u64>,
 }
 
 /// What nodes may do by themselves: plugins have grants.
-#[derive(Deserialize, Debug, Default)]
+#[derive(Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 struct EngineSection {
     /// What webhook and monitor nodes may reach: `METHOD scheme://host[:port][/path*]`.
@@ -359,3 +370,6 @@ fn limits_from_environment(limits: &mut LimitSections, problems: &mut Vec<Proble
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use semver::{Version, VersionReq};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::manifest::{check_name, check_texts, printable, qualified, short, unknown_key};
 use crate::problem::{Code, Problem};
@@ -46,8 +46,60 @@ pub struct Needs {
 const KEYS: [&str; 9] =
     ["name", "version", "description", "license", "entrypoint", "dependencies", "workflows", "examples", "http_bin"];
 
+/// As [`read_workflows`] reads names, for the schema.
+const BLUEPRINT_NAME: &str = "^[a-z][a-z0-9_]{0,63}$";
+
 /// Kinds of dependencies: all name plugins; the words are those bundles have used.
 const DEPENDENCY_KINDS: [&str; 3] = ["toolkits", "agents", "plugins"];
+
+/// JSON Schema of `bundle.yaml`. It says less than [`Bundle::from_value`], which knows that names fit together.
+pub fn schema() -> Value {
+    let properties: Map<String, Value> = KEYS.iter().map(|key| ((*key).to_owned(), key_schema(key))).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:iceos:bundle.yaml:1",
+        "title": "bundle.yaml",
+        "description": "Blueprints that are installed together, with the plugins they need.",
+        "type": "object",
+        "required": ["name", "version"],
+        "additionalProperties": false,
+        "properties": properties,
+    })
+}
+
+fn key_schema(key: &str) -> Value {
+    let text = |description: &str| json!({ "type": ["string", "null"], "description": description });
+    match key {
+        "name" => json!({ "type": "string", "minLength": 1, "description": "`chatkit`, or `scope/chatkit`." }),
+        "version" => {
+            json!({ "type": "string", "minLength": 1, "description": "MAJOR.MINOR.PATCH, in quotes when YAML would read a number." })
+        }
+        "description" => text("For a person."),
+        "license" => text("SPDX expression."),
+        "entrypoint" => {
+            text("The blueprint that starts when none is named: `bundle.blueprint`. May be left out when there is one.")
+        }
+        "dependencies" => {
+            let list = json!({ "type": "array", "items": { "type": "string", "minLength": 1 } });
+            let kinds: Map<String, Value> =
+                DEPENDENCY_KINDS.iter().map(|kind| ((*kind).to_owned(), list.clone())).collect();
+            let about = "Plugins the blueprints need, as `name@range`: `memory@^1.0.0`.";
+            json!({ "type": ["object", "null"], "description": about, "additionalProperties": false, "properties": kinds })
+        }
+        "workflows" => json!({
+            "type": ["object", "null"],
+            "description": "Name of a blueprint and path of its file, relative to the bundle.",
+            "propertyNames": { "pattern": BLUEPRINT_NAME },
+            "additionalProperties": { "type": "string", "minLength": 1 },
+        }),
+        "examples" => {
+            json!({ "type": ["array", "null"], "items": { "type": "string" }, "description": "Example files, relative to the bundle." })
+        }
+        "http_bin" => text("The input that gets the address of a local HTTP bin when nobody gives one."),
+        // A test sees to it that every key is above.
+        _ => json!({}),
+    }
+}
 
 impl Needs {
     /// Reads `name@requirement` or `name`, which is any version (M002).

@@ -10,6 +10,7 @@ mod setting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use http::HttpRule;
@@ -65,7 +66,7 @@ impl std::fmt::Display for Capability {
 
 /// What one component may use. The empty grant allows `ice:log` and nothing else.
 /// The same shape is a manifest's request and an operator's permission.
-#[derive(Clone, PartialEq, Serialize, Deserialize, Debug, Default)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grant {
     /// Language models.
@@ -93,7 +94,7 @@ pub struct Grant {
 }
 
 /// Which models, how much.
-#[derive(Clone, PartialEq, Serialize, Deserialize, Debug, Default)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct LlmGrant {
     /// `model`, `provider/model`, or a prefix and `*`; `*` alone is every model. `default` is the host's default model.
@@ -107,7 +108,7 @@ pub struct LlmGrant {
 }
 
 /// Which scopes, and how. Scope patterns are names, or a prefix and `*`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryGrant {
     /// Scopes that may be read and searched.
@@ -117,7 +118,7 @@ pub struct MemoryGrant {
 }
 
 /// Limits of one call, as a grant or a setting writes them.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
     /// All memories and tables together, MiB.

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use semver::Version;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::grant::{Grant, widens};
 use crate::id::Digest;
@@ -20,7 +22,7 @@ pub struct Lock {
 }
 
 /// One locked plugin.
-#[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct LockedPackage {
     /// `scope/name`.
@@ -58,7 +60,7 @@ pub struct LockedPackage {
 }
 
 /// One locked component.
-#[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct LockedArtifact {
     /// For a person.
@@ -109,12 +111,21 @@ pub fn permitted_words(operator: &Grant, manifest: &Manifest) -> Vec<String> {
     words.into_iter().collect()
 }
 
-#[derive(Deserialize)]
+/// Exactly which plugins a project runs. Written by `ice install`, `ice update` and `ice remove`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// Of the format.
+    #[schemars(extend("const" = VERSION))]
     version: u32,
+    /// Sorted by name and version.
     #[serde(default)]
     package: Vec<LockedPackage>,
+}
+
+/// JSON Schema of `ice.lock`, from the types that read it.
+pub fn schema() -> Value {
+    crate::schema::of_type::<File>("ice.lock", "ice.lock:1")
 }
 
 /// The only version so far.

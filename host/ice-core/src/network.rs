@@ -16,10 +16,13 @@ use crate::schedule::When;
 
 mod times;
 
+pub use times::{PLANNED_KEYS, WHEN_KEYS};
+
 /// Members a network may have.
 pub const MEMBERS_MAX: usize = 1_000;
 
-const TOP_KEYS: &[&str] = &[
+/// Keys of a network, besides [`SHARED_KEYS`].
+pub const TOP_KEYS: &[&str] = &[
     "api_version",
     "schema_version",
     "id",
@@ -33,18 +36,18 @@ const TOP_KEYS: &[&str] = &[
 ];
 
 /// Keys that mean in a network what they mean in a blueprint. The original wrote them under `global`.
-const SHARED_KEYS: &[&str] =
+pub const SHARED_KEYS: &[&str] =
     &["inputs", "outputs", "failure_policy", "budget", "max_parallel", "retry_policy", "timeout_seconds"];
 
 /// Of a member, beside what every node has.
-const MEMBER_KEYS: &[&str] =
+pub const MEMBER_KEYS: &[&str] =
     &["blueprint", "ref", "workflow_ref", "after", "schedule", "inputs", "exposed_outputs", "config_overrides"];
 
 /// Keys of a node that a member does not have: they are said in another way.
-const NOT_A_MEMBERS: &[&str] = &["type"];
+pub const NOT_A_MEMBERS: &[&str] = &["type"];
 
 /// The versions that are read; `network.v0` is the original's.
-const VERSIONS: &[&str] = &["network.v1", "network.v0"];
+pub const VERSIONS: &[&str] = &["network.v1", "network.v0"];
 
 /// A network that was read.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 //! A schema is compiled once and checks many values. A `$ref` never leaves the document: nothing is fetched.
 //! [`compatible`] compares two schemas before anything runs; it says no only where no value could pass.
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 mod compatible;
@@ -127,6 +128,21 @@ impl PartialEq for Schema {
     fn eq(&self, other: &Self) -> bool {
         self.document == other.document
     }
+}
+
+/// JSON Schema of what serde reads into `T`, as a document of its own: `title` is what people call it, `id` its name below
+/// `urn:iceos:`.
+pub fn of_type<T: JsonSchema>(title: &str, id: &str) -> Value {
+    let derived = schemars::schema_for!(T).to_value();
+    let mut schema = Map::new();
+    schema.insert("$schema".to_owned(), derived["$schema"].clone());
+    schema.insert("$id".to_owned(), format!("urn:iceos:{id}").into());
+    schema.insert("title".to_owned(), title.into());
+    schema.insert("description".to_owned(), derived["description"].clone());
+    for (key, value) in derived.as_object().into_iter().flatten() {
+        schema.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    schema.into()
 }
 
 /// Reads one type literal, such as `list[str]`, into JSON Schema; in words why it is none.

@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 use crate::nodes::NODES;
 
 mod keys;
+mod network;
+
+pub use network::network;
 
 /// JSON Schema of a blueprint, with every node kind.
 pub fn blueprint() -> Value {

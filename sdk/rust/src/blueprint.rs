@@ -24,14 +24,21 @@
 //! assert_eq!(blueprint.build()["nodes"][1]["dependencies"], json!(["shorten"]));
 //! ```
 //!
-//! Not here: whether tools exist and types fit. The host checks that, with what is installed on it.
+//! What nodes refer to is checked against a [`Catalog`], where one is given. Not here: whether types fit and templates
+//! name what is there. The host checks that, with what is installed on it.
 
+mod calls;
+mod catalog;
 mod check;
+mod control;
 mod node;
 
 use serde_json::{Map, Value, json};
 
-pub use self::node::{NodeBuilder, OnItemError, Wait};
+pub use self::calls::{Language, Member, Method, Strategy};
+pub use self::catalog::Catalog;
+pub use self::control::{Ask, Channel, OnItemError, OnTrigger, Round, Silence, Wait};
+pub use self::node::NodeBuilder;
 
 /// The blueprint format this builder writes.
 pub const SCHEMA_VERSION: &str = "1.2.0";
@@ -57,6 +64,7 @@ pub struct BlueprintBuilder {
     nodes: Vec<NodeBuilder>,
     outputs: Map<String, Value>,
     settings: Map<String, Value>,
+    catalog: Catalog,
 }
 
 impl BlueprintBuilder {
@@ -72,6 +80,7 @@ impl BlueprintBuilder {
             nodes: Vec::new(),
             outputs: Map::new(),
             settings: Map::new(),
+            catalog: Catalog::new(),
         }
     }
 
@@ -134,6 +143,13 @@ impl BlueprintBuilder {
         self.setting("max_parallel", nodes)
     }
 
+    /// What its nodes may refer to, for [`Self::validate_resolvable`]. It is no part of the document.
+    #[must_use]
+    pub fn catalog(mut self, catalog: Catalog) -> Self {
+        self.catalog = catalog;
+        self
+    }
+
     fn setting(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.settings.insert(name.to_owned(), value.into());
         self
@@ -144,10 +160,22 @@ impl BlueprintBuilder {
         self.metadata.get("description").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Returns every problem that can be seen without a host: no nodes, ids that are empty or used twice,
-    /// dependencies on nodes that do not exist, on themselves or in a circle. Empty when all is well.
+    /// The id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns every problem that can be seen without a host: no nodes, ids that are empty or used twice, dependencies and
+    /// other references to nodes that do not exist, on themselves or in a circle, models that are not named, and tools,
+    /// agents and blueprints that are not in the [catalog](Self::catalog), each with the nearest name that is. Empty when
+    /// all is well.
     pub fn validate_resolvable(&self) -> Vec<String> {
-        check::problems(&self.nodes)
+        check::problems(&self.nodes, &self.catalog)
+    }
+
+    /// The same within a bundle, whose other blueprints are known.
+    pub(crate) fn problems_within(&self, bundle: &crate::bundle::Bundle) -> Vec<String> {
+        check::problems(&self.nodes, &self.catalog.clone().bundle(bundle))
     }
 
     /// Returns the document. Does not check it: see [`Self::validate_resolvable`].
@@ -167,3 +195,6 @@ impl BlueprintBuilder {
         document.into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,52 @@
 //! What a bundle written in code exports: blueprints, built by a [`BlueprintBuilder`].
 //!
 //! A bundle of YAML files needs no code at all: `ice bundle build` makes the component.
+//!
+//! ```
+//! use ice_sdk::blueprint::{Ask, BlueprintBuilder, Catalog, NodeBuilder, Silence};
+//! use serde_json::json;
+//!
+//! ice_sdk::bundle!(publish, describe);
+//!
+//! /// What a host with this bundle has: `dependencies` of `bundle.yaml` bring it.
+//! fn known() -> Catalog {
+//!     Catalog::new().tools(["writer_tool"]).agents(["chat_agent"])
+//! }
+//!
+//! fn describe() -> BlueprintBuilder {
+//!     BlueprintBuilder::new("shop.describe")
+//!         .description("Describes an item in a sentence.")
+//!         .input("item", json!({ "type": "string" }), None)
+//!         .catalog(known())
+//!         .node(NodeBuilder::llm("say", "openai/gpt-4o", "Describe {{ inputs.item }} in a sentence."))
+//!         .output("text", "{{ say.text }}")
+//! }
+//!
+//! fn publish() -> BlueprintBuilder {
+//!     BlueprintBuilder::new("shop.publish")
+//!         .description("Describes items and asks somebody whether they go out.")
+//!         .input("items", json!({ "type": "array", "items": { "type": "string" } }), None)
+//!         .catalog(known())
+//!         .node(
+//!             NodeBuilder::repeat("each", "inputs.items", "item", [
+//!                 NodeBuilder::workflow("one", "shop.describe").arg("item", "{{ item }}"),
+//!             ])
+//!             .parallel(4),
+//!         )
+//!         .node(
+//!             NodeBuilder::human("ask", "Publish {{ each.results | length }} items?", Ask::Approval)
+//!                 .after("each")
+//!                 .silence(86_400, Silence::Reject),
+//!         )
+//!         .output("published", "{{ ask.approved }}")
+//! }
+//!
+//! # fn main() {
+//! assert_eq!(publish().validate_resolvable(), Vec::<String>::new());
+//! let document = BUNDLE.get("publish").unwrap().unwrap();
+//! assert!(document.contains("shop.describe"));
+//! # }
+//! ```
 
 use crate::blueprint::BlueprintBuilder;
 
@@ -31,14 +77,23 @@ impl Bundle {
         self.entries.iter().enumerate().map(describe).collect()
     }
 
+    /// `bundle.blueprint` of each, as nodes refer to them. The bundle's name is that in the id of the entrypoint; where
+    /// that has none, nothing is known.
+    pub(crate) fn references(&self) -> Vec<String> {
+        let Some(first) = self.entries.first().map(|entry| (entry.build)()) else { return Vec::new() };
+        let Some((bundle, _)) = first.id().split_once('.') else { return Vec::new() };
+        self.entries.iter().map(|entry| format!("{bundle}.{}", entry.name)).collect()
+    }
+
     /// Returns the document of blueprint `name` as JSON text. `Ok(None)` when there is no such blueprint.
-    /// Fails with every problem of [`BlueprintBuilder::validate_resolvable`], one a line.
+    /// Fails with every problem of [`BlueprintBuilder::validate_resolvable`], one a line; references to other blueprints
+    /// of this bundle are checked, too.
     pub fn get(&self, name: &str) -> Result<Option<String>, String> {
         let Some(entry) = self.entries.iter().find(|entry| entry.name == name) else {
             return Ok(None);
         };
         let blueprint = (entry.build)();
-        let problems = blueprint.validate_resolvable();
+        let problems = blueprint.problems_within(self);
         if problems.is_empty() { Ok(Some(blueprint.build().to_string())) } else { Err(problems.join("\n")) }
     }
 }

@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The tool that is called. `plugin.toml` asks for it, and for no other.
+const TOOL: &str = "writer_tool";
+
 /// What there is to do.
 #[derive(Deserialize, JsonSchema)]
 pub struct Task {
-    /// The tool to call.
-    tool: String,
-    /// Its input, once for each call.
+    /// Inputs of the tool, one for each call.
     inputs: Vec<Value>,
 }
 
@@ -28,9 +29,7 @@ pub struct Answer {
 #[agent(tags("tools"))]
 pub(crate) fn __name__(input: Task) -> Result<Answer, AgentError> {
     let tools = orchestrator::granted_tools().into_iter().map(|tool| tool.name).collect();
-    let call = |one: &Value| {
-        orchestrator::call_tool(&input.tool, one).map_err(|error| AgentError::failed(error.to_string()))
-    };
+    let call = |one: &Value| orchestrator::call_tool(TOOL, one).map_err(|error| AgentError::failed(error.to_string()));
     let results = input.inputs.iter().map(call).collect::<Result<_, _>>()?;
     Ok(Answer { tools, results })
 }
@@ -46,7 +45,7 @@ mod tests {
     fn the_tool_is_called_for_every_input() {
         let host = Host::install();
         host.on_tool(|name, input| Ok(json!({ "tool": name, "got": input })));
-        let answer = AGENT.run(r#"{ "tool": "t", "inputs": [1, 2] }"#, &Context::default()).expect("an answer");
-        assert!(answer.contains(r#"{"tool":"t","got":2}"#), "{answer}");
+        let answer = AGENT.run(r#"{ "inputs": [1, 2] }"#, &Context::default()).expect("an answer");
+        assert!(answer.contains(r#"{"tool":"writer_tool","got":2}"#), "{answer}");
     }
 }

@@ -39,6 +39,7 @@ const CORE: &[&str] = &[
     "jsonschema",
     "minijinja",
     "saphyr-parser",
+    "schemars",
     "semver",
     "serde",
     "serde_json",

@@ -50,6 +50,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Blueprints(blueprints::BlueprintsCommand),
     /// JSON Schemas of what users write and of what is installed
+    ///
+    /// For editors, for a project that keeps them under version control, and for schemas of other projects.
+    ///
+    /// Example: ice schemas export --out schemas && ice schemas check --out schemas
     #[command(subcommand)]
     Schemas(schemas::SchemasCommand),
     Build(build::Args),

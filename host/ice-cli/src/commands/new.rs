@@ -2,6 +2,7 @@
 //!
 //! What is written is made to be run at once and changed afterwards: a blueprint of `echo` models, a crate with a test.
 
+mod lock;
 mod template;
 
 use std::path::{Path, PathBuf};
@@ -19,9 +20,12 @@ use crate::output::Output;
 /// Kinds of nodes write one commented blueprint, `NAME.yaml`, that runs as it is with the offline model. `tool`, `kit`,
 /// `llm-node-tool` (a tool that asks a model), `agent` and `agent-tool` (an agent that calls tools) write a Rust crate
 /// with a test and an example, `bundle` a folder of blueprints; they go to `kits`, `agents` or `bundles` of a plugin
-/// workspace, which is made when there is none. Nothing is overwritten without `--force`.
+/// workspace, which is made when there is none, with the versions of crates that the SDK is built with: what is on this
+/// machine is not fetched again. Nothing is overwritten without `--force`.
 ///
 /// Example: ice new loop shorten_notes && ice run-blueprint shorten_notes.yaml
+///
+/// Example: ice new tool word_count --scope acme && ice plugins build --plugins plugins --manifests plugins/manifests
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to begin
@@ -92,8 +96,7 @@ fn write(args: &Rest, template: &Template, scope: &str, sdk: Option<&Path>, outp
         Place::Here => out.clone(),
         Place::Plugin { folder, .. } => {
             if !out.join("Cargo.toml").exists() {
-                let sdk = find_sdk(sdk).map_err(|problem| vec![problem])?;
-                written.push((out.join("Cargo.toml"), PLUGIN_ROOT.replace("__sdk__", &sdk)));
+                written.extend(workspace(&out, sdk).map_err(|problem| vec![problem])?);
             }
             out.join(folder).join(&args.name)
         }
@@ -117,6 +120,23 @@ fn write(args: &Rest, template: &Template, scope: &str, sdk: Option<&Path>, outp
         },
     );
     Ok(Exit::Done)
+}
+
+/// The files of a new plugin workspace.
+fn workspace(out: &Path, sdk: Option<&Path>) -> Result<Vec<(PathBuf, String)>, Problem> {
+    let sdk = find_sdk(sdk)?;
+    let manifest = PLUGIN_ROOT.replace("__sdk__", &sdk);
+    let lock = lock::of_sdk(Path::new(&sdk), &shared_dependencies(&manifest));
+    let mut files = vec![(out.join("Cargo.toml"), manifest)];
+    files.extend(lock.map(|text| (out.join("Cargo.lock"), text)));
+    Ok(files)
+}
+
+/// What plugins of a workspace may depend on: the names under `[workspace.dependencies]`.
+fn shared_dependencies(manifest: &str) -> Vec<String> {
+    let manifest: toml::Table = manifest.parse().expect("the template is TOML, the test of every kind builds it");
+    let dependencies = manifest.get("workspace").and_then(|workspace| workspace.get("dependencies")?.as_table());
+    dependencies.into_iter().flat_map(toml::Table::keys).cloned().collect()
 }
 
 /// What is filled into a template.

@@ -5,12 +5,12 @@ mod import;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use ice_core::manifest;
 use ice_core::problem::{Code, Exit, Problem};
+use ice_core::{bundle, lock, manifest};
 use serde_json::{Value, json};
 
 use super::Outcome;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::files;
 use crate::output::Output;
 use crate::wire::Installed;
@@ -22,11 +22,12 @@ pub(crate) enum SchemasCommand {
     Check(CheckArgs),
 }
 
-/// Write the JSON Schemas of blueprints and manifests
+/// Write the JSON Schemas of everything that is written by hand
 ///
-/// Editors check and complete with them: begin a blueprint with
-/// `# yaml-language-server: $schema=…/blueprint.schema.json`. With `--installed` the input and output of every tool and
-/// agent of this home are written too, under `tools/` and `agents/`.
+/// Blueprints, networks, bundles, manifests, `ice.toml` and `ice.lock`. Editors check and complete with them: begin a
+/// blueprint with `# yaml-language-server: $schema=…/blueprint.schema.json`, and `ice.toml` with
+/// `#:schema …/ice.toml.schema.json`. With `--installed` the input and output of every tool and agent of this home are
+/// written too, under `tools/` and `agents/`.
 ///
 /// Example: ice schemas export --out schemas --installed
 #[derive(clap::Args)]
@@ -64,7 +65,11 @@ fn formats() -> Vec<(String, String)> {
     let text = |value: Value| serde_json::to_string_pretty(&value).expect("a JSON value prints") + "\n";
     vec![
         ("blueprint.schema.json".to_owned(), text(ice_engine::schemas::blueprint())),
+        ("network.v1.schema.json".to_owned(), text(ice_engine::schemas::network())),
+        ("bundle.schema.json".to_owned(), text(bundle::schema())),
         ("plugins.v0.schema.json".to_owned(), manifest::SCHEMA.to_owned()),
+        ("ice.toml.schema.json".to_owned(), text(config::schema())),
+        ("ice.lock.schema.json".to_owned(), text(lock::schema())),
     ]
 }
 
@@ -110,4 +115,53 @@ fn check(args: &CheckArgs, output: &Output) -> Outcome {
     }
     output.problems(&problems);
     Ok(Exit::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use ice_core::blueprint::read_document;
+    use ice_core::schema::{Direction, Schema};
+
+    use super::*;
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    }
+
+    fn schema(file: &str) -> Schema {
+        let (_, text) = formats().into_iter().find(|(name, _)| name == file).expect("the format is in the table");
+        Schema::compile(&serde_json::from_str(&text).expect("JSON"), Direction::Input).expect("compiles")
+    }
+
+    #[test]
+    fn every_bundle_of_the_repository_fits() {
+        let schema = schema("bundle.schema.json");
+        let folders = std::fs::read_dir(root().join("plugins/bundles")).expect("the bundles are there");
+        let mut files: Vec<PathBuf> = folders.map(|entry| entry.expect("entry").path().join("bundle.yaml")).collect();
+        files.retain(|file| file.exists());
+        assert!(files.len() >= 5, "{files:?}");
+        files.push(root().join("sdk/templates/bundle/bundle.yaml"));
+        for file in files {
+            let text = std::fs::read_to_string(&file).expect("readable");
+            let text = text.replace("__scope__", "acme").replace("__name__", "pair").replace("__description__", "x");
+            let (document, _) = read_document(&text, "bundle.yaml").expect("YAML");
+            assert_eq!(schema.check(&document), [], "{}", file.display());
+        }
+    }
+
+    /// The page for people shows every section of `ice.toml`, and what it shows fits.
+    #[test]
+    fn the_settings_of_the_page_fit() {
+        let schema = schema("ice.toml.schema.json");
+        let page = std::fs::read_to_string(root().join("host/docs/concepts.md")).expect("the page");
+        let (_, example) = page.split_once("```toml\n[llm]").expect("the example");
+        let example = format!("[llm]{}", example.split("```").next().unwrap_or_default());
+        let document: Value = toml::from_str(&example).expect("TOML");
+        assert_eq!(schema.check(&document), []);
+        for section in schema.properties().filter(|section| !["store", "plugins"].contains(section)) {
+            assert!(document.get(section).is_some(), "the page does not show `[{section}]`");
+        }
+    }
 }

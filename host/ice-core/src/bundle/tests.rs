@@ -4,6 +4,7 @@ use expect_test::expect;
 use serde_json::json;
 
 use super::*;
+use crate::schema::{Direction, Schema};
 
 fn problems(document: &Value) -> String {
     let problems = Bundle::from_value(document).unwrap_err();
@@ -79,4 +80,32 @@ fn every_problem_is_reported_at_once() {
 fn a_document_that_is_no_map_is_refused() {
     assert!(problems(&json!(["name"])).contains("M002"));
     assert!(problems(&json!({})).contains("`name` is missing"));
+}
+
+#[test]
+fn the_schema_has_every_key_and_says_less_than_the_reader() {
+    let schema = Schema::compile(&schema(), Direction::Input).unwrap();
+    let whole = json!({
+        "name": "acme/chatkit", "version": "1.0.0", "description": "x", "license": "MIT", "entrypoint": "chatkit.a",
+        "dependencies": {"toolkits": ["memory@^1"], "agents": ["chat"], "plugins": ["csv"]},
+        "workflows": {"a": "a.yaml"}, "examples": ["e.md"], "http_bin": "url",
+    });
+    assert_eq!(whole.as_object().unwrap().len(), KEYS.len());
+    assert_eq!(whole["dependencies"].as_object().unwrap().len(), DEPENDENCY_KINDS.len());
+    assert!(Bundle::from_value(&whole).is_ok());
+    assert_eq!(schema.check(&whole), []);
+    for key in KEYS {
+        for value in [json!(null), json!(1), json!([[1]]), json!({"x": 1}), json!("")] {
+            let mut document = whole.clone();
+            document[key] = value;
+            let (fits, reads) = (schema.is_valid(&document), Bundle::from_value(&document).is_ok());
+            assert!(fits || !reads, "the schema refuses what is read: {document}");
+            assert!(!fits || document[key].is_null() || document[key] == "", "`{key}` takes anything: {document}");
+        }
+    }
+    for (place, key) in [("", "workflow"), ("/dependencies", "kits"), ("/workflows", "Bad Name")] {
+        let mut document = whole.clone();
+        document.pointer_mut(place).unwrap()[key] = json!("x");
+        assert!(!schema.is_valid(&document) && Bundle::from_value(&document).is_err(), "{key}");
+    }
 }

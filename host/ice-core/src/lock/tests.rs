@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use super::*;
+use crate::schema::{Direction, Schema};
 
 fn package(name: &str, version: &str) -> LockedPackage {
     LockedPackage {
@@ -117,4 +118,25 @@ fn what_is_permitted_reads_the_same_however_the_grant_was_written() {
     assert_eq!(as_asked, ["http:GET,POST https://*:*/*", "memory.read:*"]);
     let narrower = Grant { http: vec!["GET https://a.example/x".to_owned()], ..Grant::default() };
     assert_eq!(permitted_words(&narrower, &manifest), ["http:GET https://a.example/x"]);
+}
+
+#[test]
+fn the_schema_takes_what_is_printed_and_refuses_what_is_not_read() {
+    let schema = Schema::compile(&schema(), Direction::Input).unwrap();
+    let fits = |text: &str| schema.is_valid(&toml::from_str(text).unwrap());
+    let mut whole = package("acme/csv_reader", "1.2.3");
+    whole.oci_digest = Some(Digest::of(b"O"));
+    let text = Lock::new([whole]).print();
+    assert!(fits(&text) && fits("version = 1\n"));
+    // Line by line: what the parser needs the schema needs, and what it does without the schema does without.
+    for line in text.lines().filter(|line| line.contains(" = ")) {
+        let less = text.replace(&format!("{line}\n"), "");
+        assert_eq!(fits(&less), Lock::parse(&less).is_ok(), "without {line}");
+        let (key, _) = line.split_once(" = ").unwrap();
+        for other in [format!("{key} = [[[]]]"), format!("{key}x = 1\n{line}")] {
+            let other = text.replace(line, &other);
+            assert!(!fits(&other) && Lock::parse(&other).is_err(), "{other}");
+        }
+    }
+    assert!(!fits("version = 2\n") && !fits(&text.replace("sha256:", "sha1:")));
 }

@@ -9,7 +9,8 @@ use crate::blueprint::{Fields, did_you_mean};
 use crate::problem::{Code, Problem};
 use crate::schedule::{CATCH_UP_DEFAULT, CATCH_UP_MAX, MISFIRES, OVERLAPS, Timing, When, moment};
 
-const WHEN_KEYS: &[&str] = &[
+/// Keys of every schedule.
+pub const WHEN_KEYS: &[&str] = &[
     "cron",
     "tz",
     "timezone",
@@ -22,6 +23,9 @@ const WHEN_KEYS: &[&str] = &[
     "enabled",
     "inputs",
 ];
+
+/// Keys of a schedule under `schedules:`, besides [`WHEN_KEYS`].
+pub const PLANNED_KEYS: &[&str] = &["name", "members"];
 
 /// `schedule:` of a member: a cron expression, or a mapping.
 pub(super) fn of_member(network: &str, member: &Member, item: &Value, problems: &mut Vec<Problem>) -> Option<Planned> {
@@ -59,7 +63,7 @@ pub(super) fn of_network(
         return None;
     };
     let mut fields = Fields::new(map, pointer, problems);
-    fields.refuse_unknown(&[WHEN_KEYS, &["name", "members"]], "a schedule");
+    fields.refuse_unknown(&[WHEN_KEYS, PLANNED_KEYS], "a schedule");
     let name = fields.text("name").map_or_else(|| network.to_owned(), |name| format!("{network}.{name}"));
     let members = fields.texts("members");
     for (index, id) in members.iter().enumerate() {

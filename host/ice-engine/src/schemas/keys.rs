@@ -52,11 +52,11 @@ pub(super) fn definitions() -> Value {
     })
 }
 
-fn is(definition: &str) -> Value {
+pub(super) fn is(definition: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{definition}") })
 }
 
-fn said(definition: &str, description: &str) -> Value {
+pub(super) fn said(definition: &str, description: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{definition}"), "description": description })
 }
 

@@ -1,6 +1,6 @@
 //! Bundle `note_digest`: one blueprint, built by code instead of YAML. To read and to copy.
 
-use ice_sdk::blueprint::{BlueprintBuilder, NodeBuilder};
+use ice_sdk::blueprint::{BlueprintBuilder, Catalog, NodeBuilder};
 use serde_json::json;
 
 ice_sdk::bundle!(digest);
@@ -8,10 +8,14 @@ ice_sdk::bundle!(digest);
 /// How many notes are shortened at the same time.
 const SIDE_BY_SIDE: u32 = 4;
 
+/// What the kits under `dependencies` of `bundle.yaml` bring.
+const TOOLS: [&str; 2] = ["writer_tool", "aggregator_concat"];
+
 fn digest() -> BlueprintBuilder {
     let shorten = NodeBuilder::tool("one", "writer_tool").arg("notes", "{{ note }}").arg("style", "{{ inputs.style }}");
     BlueprintBuilder::new("note_digest.digest")
         .description("Shortens every note and puts them together.")
+        .catalog(Catalog::new().tools(TOOLS))
         .input(
             "notes",
             json!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "description": "The notes." }),

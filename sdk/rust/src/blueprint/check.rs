@@ -2,16 +2,65 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::NodeBuilder;
+use serde_json::{Map, Value};
 
-/// Returns every problem, in the order of the nodes.
-pub(super) fn problems(nodes: &[NodeBuilder]) -> Vec<String> {
+use super::catalog::references;
+use super::{Catalog, NodeBuilder};
+
+/// Fields that name nodes, besides `dependencies`, and what they say about them.
+const NAMED: &[(&str, &str)] =
+    &[("fallback", "falls back to"), ("watch", "watches"), (SOURCES, "begins with the output of")];
+
+/// Nodes whose outputs a recursive node begins with; one of them may come after it.
+const SOURCES: &str = "recursive_sources";
+
+/// Returns every problem: of the order of the nodes first, then what each of them refers to.
+pub(super) fn problems(nodes: &[NodeBuilder], catalog: &Catalog) -> Vec<String> {
     let mut found = Vec::new();
     if nodes.is_empty() {
         found.push("the blueprint has no nodes".to_owned());
     }
     list(nodes, &BTreeSet::new(), &mut BTreeSet::new(), &mut found);
+    refer(nodes, catalog, &mut found);
     found
+}
+
+/// What nodes and the nodes inside them call, and whether they say which model they ask.
+fn refer(nodes: &[NodeBuilder], catalog: &Catalog, found: &mut Vec<String>) {
+    for node in nodes {
+        let wrong = references(&node.fields).into_iter().filter_map(|(what, name)| catalog.refuse(what, name));
+        found.extend(wrong.map(|wrong| format!("node `{}` {wrong}", node.id)));
+        if !says_model(node) {
+            found.push(format!("node `{}` does not say which model it asks", node.id));
+        }
+        node.nested.iter().flat_map(|(_, lists)| lists).for_each(|nested| refer(nested, catalog, found));
+    }
+}
+
+/// A blueprint names its models: a host has no default for them.
+fn says_model(node: &NodeBuilder) -> bool {
+    let has_model = |fields: &Map<String, Value>| {
+        let config = fields.get("llm_config").and_then(|config| config.get("model"));
+        config.or_else(|| fields.get("model")).and_then(Value::as_str).is_some_and(|model| !model.trim().is_empty())
+    };
+    let is_data = |fields: &Map<String, Value>| fields.contains_key("system_prompt");
+    match node.kind {
+        "llm" => has_model(&node.fields),
+        "swarm" => {
+            let agents = node.fields.get("agents").and_then(Value::as_array).into_iter().flatten();
+            let mut agents = agents.filter_map(Value::as_object);
+            has_model(&node.fields) || agents.all(|agent| !is_data(agent) || has_model(agent))
+        }
+        _ => !is_data(&node.fields) || has_model(&node.fields),
+    }
+}
+
+/// The texts of a field: one, or a list.
+fn texts<'a>(fields: &'a Map<String, Value>, key: &str) -> Vec<&'a str> {
+    match fields.get(key) {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        one => one.and_then(Value::as_str).into_iter().collect(),
+    }
 }
 
 /// Checks one list of nodes. A node may depend on nodes of its own list and of the lists around it.
@@ -39,6 +88,12 @@ fn list<'a>(
             }
         }
     }
+    for node in nodes {
+        for (field, says) in NAMED {
+            let unknown = texts(&node.fields, field).into_iter().filter(|id| !visible.contains(id));
+            found.extend(unknown.map(|id| format!("node `{}` {says} `{id}`, which does not exist here", node.id)));
+        }
+    }
     circle(nodes, found);
     for node in nodes {
         for nested in node.nested.iter().flat_map(|(_, lists)| lists) {
@@ -52,8 +107,9 @@ fn circle(nodes: &[NodeBuilder], found: &mut Vec<String>) {
     let mut waiting: BTreeMap<&str, Vec<&str>> = nodes
         .iter()
         .map(|node| {
-            let others = node.dependencies.iter().filter(|dependency| **dependency != node.id);
-            (node.id.as_str(), others.map(String::as_str).collect())
+            let sources = texts(&node.fields, SOURCES);
+            let others = node.dependencies.iter().map(String::as_str);
+            (node.id.as_str(), others.filter(|id| *id != node.id && !sources.contains(id)).collect())
         })
         .collect();
     loop {
@@ -119,7 +175,7 @@ mod tests {
             .input("n", json!({ "type": "integer" }), Some(json!(3)))
             .max_parallel(2)
             .node(tool("t").arg("x", "{{ inputs.q }}").retries(2))
-            .node(NodeBuilder::llm("l", "", "Hi").after("t"))
+            .node(NodeBuilder::llm("l", "openai/gpt-4o", "Hi").after("t"))
             .node(NodeBuilder::agent("a", "chat_agent").arg("query", "q").timeout_seconds(9))
             .node(NodeBuilder::condition("c", "inputs.n > 1", [tool("yes")], []))
             .node(
@@ -145,7 +201,7 @@ mod tests {
                 "max_parallel": 2,
                 "nodes": [
                     { "id": "t", "type": "tool", "tool_name": "t", "tool_args": { "x": "{{ inputs.q }}" }, "retries": 2 },
-                    { "id": "l", "type": "llm", "dependencies": ["t"], "llm_config": { "model": "" }, "prompt": "Hi" },
+                    { "id": "l", "type": "llm", "dependencies": ["t"], "llm_config": { "model": "openai/gpt-4o" }, "prompt": "Hi" },
                     { "id": "a", "type": "agent", "package": "chat_agent", "input": { "query": "q" }, "timeout_seconds": 9 },
                     { "id": "c", "type": "condition", "expression": "inputs.n > 1", "true_path": [{ "id": "yes", "type": "tool", "tool_name": "t" }], "false_path": [] },
                     { "id": "r", "type": "loop", "items_source": "inputs.q", "item_var": "i", "parallel": true, "max_concurrency": 4, "on_item_error": "collect", "body": [{ "id": "one", "type": "tool", "tool_name": "t" }] },

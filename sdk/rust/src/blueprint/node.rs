@@ -1,98 +1,27 @@
 //! One node of a blueprint. The kind is fixed by the constructor; the rest are settings.
+//!
+//! Here is what nodes have in common. Constructors and settings of single kinds are in [`calls`](super::calls), which do
+//! one thing, and [`control`](super::control), which decide what runs, when and whether.
 
 use serde_json::{Map, Value, json};
-
-/// What a loop does with an item that failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnItemError {
-    /// The loop fails. The default.
-    Fail,
-    /// The item goes to `errors`, the others to `results`.
-    Collect,
-    /// The item is left out.
-    Skip,
-}
-
-/// When a parallel node is done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wait {
-    /// When every branch is. The default.
-    All,
-    /// When one branch is.
-    Any,
-    /// When this many branches are.
-    AtLeast(u32),
-}
 
 /// Builds one node.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NodeBuilder {
     pub(super) id: String,
-    kind: &'static str,
+    pub(super) kind: &'static str,
     pub(super) dependencies: Vec<String>,
-    fields: Map<String, Value>,
+    pub(super) fields: Map<String, Value>,
     /// Nodes inside this one: the field they stand in, and one list of nodes per branch.
     pub(super) nested: Vec<(&'static str, Vec<Vec<NodeBuilder>>)>,
+    /// The field that [`arg`](Self::arg) fills.
+    arguments: &'static str,
 }
 
 impl NodeBuilder {
-    fn new(id: impl Into<String>, kind: &'static str) -> Self {
-        Self { id: id.into(), kind, dependencies: Vec::new(), fields: Map::new(), nested: Vec::new() }
-    }
-
-    /// One call of a tool. Give its input with [`arg`](Self::arg).
-    pub fn tool(id: impl Into<String>, tool: impl Into<String>) -> Self {
-        Self::new(id, "tool").field("tool_name", tool.into())
-    }
-
-    /// One completion. The empty model is the host's default.
-    pub fn llm(id: impl Into<String>, model: impl Into<String>, prompt: impl Into<String>) -> Self {
-        Self::new(id, "llm").field("llm_config", json!({ "model": model.into() })).field("prompt", prompt.into())
-    }
-
-    /// A component agent. Give its task with [`arg`](Self::arg).
-    pub fn agent(id: impl Into<String>, package: impl Into<String>) -> Self {
-        Self::new(id, "agent").field("package", package.into())
-    }
-
-    /// One of two paths, by an expression such as `inputs.score >= 3`.
-    pub fn condition(
-        id: impl Into<String>,
-        expression: impl Into<String>,
-        when_true: impl IntoIterator<Item = NodeBuilder>,
-        when_false: impl IntoIterator<Item = NodeBuilder>,
-    ) -> Self {
-        let mut node = Self::new(id, "condition").field("expression", expression.into());
-        node.nested = vec![
-            ("true_path", vec![when_true.into_iter().collect()]),
-            ("false_path", vec![when_false.into_iter().collect()]),
-        ];
-        node
-    }
-
-    /// The body once for each item of a list: `items_source` is its path, `item_var` names the item inside the body.
-    pub fn repeat(
-        id: impl Into<String>,
-        items_source: impl Into<String>,
-        item_var: impl Into<String>,
-        body: impl IntoIterator<Item = NodeBuilder>,
-    ) -> Self {
-        let mut node =
-            Self::new(id, "loop").field("items_source", items_source.into()).field("item_var", item_var.into());
-        node.nested = vec![("body", vec![body.into_iter().collect()])];
-        node
-    }
-
-    /// Branches side by side.
-    pub fn branches(id: impl Into<String>, branches: impl IntoIterator<Item = Vec<NodeBuilder>>) -> Self {
-        let mut node = Self::new(id, "parallel");
-        node.nested = vec![("branches", branches.into_iter().collect())];
-        node
-    }
-
-    /// Another blueprint, by id or bundle entry.
-    pub fn workflow(id: impl Into<String>, reference: impl Into<String>) -> Self {
-        Self::new(id, "workflow").field("workflow_ref", reference.into())
+    pub(super) fn new(id: impl Into<String>, kind: &'static str, arguments: &'static str) -> Self {
+        let (dependencies, fields, nested) = (Vec::new(), Map::new(), Vec::new());
+        Self { id: id.into(), kind, dependencies, fields, nested, arguments }
     }
 
     /// Sets any field of the node, for what has no method here.
@@ -102,14 +31,20 @@ impl NodeBuilder {
         self
     }
 
-    /// Adds an argument: of a tool, or a field of an agent's task. Text may be a template.
-    #[must_use]
-    pub fn arg(mut self, name: &str, value: impl Into<Value>) -> Self {
-        let field = if self.kind == "agent" { "input" } else { "tool_args" };
-        if let Value::Object(arguments) = self.fields.entry(field).or_insert_with(|| json!({})) {
-            arguments.insert(name.to_owned(), value.into());
+    /// Adds one member to a field that is a mapping.
+    pub(super) fn member(mut self, field: &str, name: &str, value: impl Into<Value>) -> Self {
+        if let Value::Object(members) = self.fields.entry(field).or_insert_with(|| json!({})) {
+            members.insert(name.to_owned(), value.into());
         }
         self
+    }
+
+    /// Adds an argument: of a tool, an agent's task, a blueprint, code, or a member of the body of an HTTP call. Text may
+    /// be a template. Other kinds have no arguments; the host refuses what they do not read.
+    #[must_use]
+    pub fn arg(self, name: &str, value: impl Into<Value>) -> Self {
+        let field = self.arguments;
+        self.member(field, name, value)
     }
 
     /// Runs only when node `id` is done.
@@ -119,13 +54,25 @@ impl NodeBuilder {
         self
     }
 
-    /// Runs only when this template renders true.
+    /// Runs only when this template renders true; `always` runs whatever became of its dependencies.
     #[must_use]
     pub fn run_if(self, template: impl Into<String>) -> Self {
         self.field("run_if", template.into())
     }
 
-    /// Seconds until the node is stopped.
+    /// Node `id` takes this one's place when it failed.
+    #[must_use]
+    pub fn fallback(self, id: impl Into<String>) -> Self {
+        self.field("fallback", id.into())
+    }
+
+    /// Runs at the end, whatever happened, also after a cancel.
+    #[must_use]
+    pub fn finally(self) -> Self {
+        self.field("finally", true)
+    }
+
+    /// Seconds until one attempt is stopped; of a person, until silence is the answer.
     #[must_use]
     pub fn timeout_seconds(self, seconds: u32) -> Self {
         self.field("timeout_seconds", seconds)
@@ -137,42 +84,10 @@ impl NodeBuilder {
         self.field("retries", retries)
     }
 
-    /// Runs loop items side by side, at most this many at a time; the same for branches.
+    /// What the output must fit: JSON Schema, or type literals such as `{"sum": "int"}`.
     #[must_use]
-    pub fn parallel(self, max_concurrency: u32) -> Self {
-        let node = if self.kind == "loop" { self.field("parallel", true) } else { self };
-        node.field("max_concurrency", max_concurrency)
-    }
-
-    /// What a loop does with an item that failed.
-    #[must_use]
-    pub fn on_item_error(self, what: OnItemError) -> Self {
-        let what = match what {
-            OnItemError::Fail => "fail",
-            OnItemError::Collect => "collect",
-            OnItemError::Skip => "skip",
-        };
-        self.field("on_item_error", what)
-    }
-
-    /// When a parallel node is done.
-    #[must_use]
-    pub fn wait(self, wait: Wait) -> Self {
-        let wait: Value = match wait {
-            Wait::All => "all".into(),
-            Wait::Any => "any".into(),
-            Wait::AtLeast(branches) => branches.into(),
-        };
-        self.field("wait", wait)
-    }
-
-    /// Gives an output of the child execution of a workflow node a name here.
-    #[must_use]
-    pub fn expose(mut self, name: &str, path: &str) -> Self {
-        if let Value::Object(exposed) = self.fields.entry("exposed_outputs").or_insert_with(|| json!({})) {
-            exposed.insert(name.to_owned(), path.into());
-        }
-        self
+    pub fn output_schema(self, schema: Value) -> Self {
+        self.field("output_schema", schema)
     }
 
     pub(super) fn build(&self) -> Value {
@@ -189,4 +104,9 @@ impl NodeBuilder {
         }
         document.into()
     }
+}
+
+/// The texts as a JSON list.
+pub(super) fn texts(items: impl IntoIterator<Item = impl Into<String>>) -> Value {
+    items.into_iter().map(|item| Value::String(item.into())).collect()
 }
