@@ -17,6 +17,16 @@ pub(crate) struct Source {
     files: BTreeMap<String, Value>,
 }
 
+/// Whether a file holds a network. What is no document is none; who reads it then says why.
+pub(crate) fn is_one(path: &Path) -> Result<bool, Vec<Problem>> {
+    if path == Path::new("-") {
+        return Ok(false);
+    }
+    let text = files::read_text(path).map_err(|problem| vec![problem])?;
+    let document = blueprint::read_document(&text, &path.display().to_string());
+    Ok(document.is_ok_and(|(document, _)| network::is_network(&document)))
+}
+
 /// Reads a network and every file it names; every problem at once.
 pub(crate) fn read(path: &Path) -> Result<Source, Vec<Problem>> {
     let text = files::read_text(path).map_err(|problem| vec![problem])?;

@@ -31,6 +31,7 @@ mod semantics;
 mod stored;
 mod swarms;
 mod time;
+mod timetable;
 mod transfers;
 mod waits;
 
