@@ -52,6 +52,11 @@ pub(crate) fn read(path: &Path) -> Result<Source, Vec<Problem>> {
 impl Source {
     /// The blueprint of some members, or of all when none is named.
     pub(crate) fn blueprint(&self, members: &[String]) -> Result<Parsed, Vec<Problem>> {
-        Parsed::from_value(self.network.compile(members, &self.files))
+        Parsed::from_value(self.network.compile(members, &self.files)).map_err(|found| self.locate(members, found))
+    }
+
+    /// Says where in the network problems of that blueprint are.
+    pub(crate) fn locate(&self, members: &[String], problems: Vec<Problem>) -> Vec<Problem> {
+        problems.into_iter().map(|problem| self.network.locate(members, problem)).collect()
     }
 }

@@ -107,7 +107,8 @@ impl<'a> Desk<'a> {
         let found = target::find(what, &self.host.catalog, store).await.map_err(|one| self.host.explain(vec![one]))?;
         match &found {
             Named::File(path) if networks::is_one(path)? => {
-                self.keep(&networks::read(path)?.blueprint(&[])?, inputs).await
+                let source = networks::read(path)?;
+                self.keep(&source.blueprint(&[])?, inputs).await.map_err(|problems| source.locate(&[], problems))
             }
             Named::Stored(name, _) => {
                 self.check(&found.load(&self.host, store).await?, inputs).await?;
@@ -205,6 +206,7 @@ async fn write_network(
                 budget,
             }),
             Err(found) => {
+                let found = source.locate(&planned.members, found);
                 let of = |problem: Problem| match problem.at.as_ref().and_then(|at| at.subject.as_ref()) {
                     Some(_) => problem,
                     None => problem.subject(format!("schedule `{}`", planned.name)),
