@@ -14,6 +14,7 @@ mod home;
 mod isolation;
 mod market;
 mod metering;
+mod networks;
 mod new;
 mod offline;
 mod openai;

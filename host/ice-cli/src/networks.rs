@@ -57,6 +57,6 @@ impl Source {
 
     /// Says where in the network problems of that blueprint are.
     pub(crate) fn locate(&self, members: &[String], problems: Vec<Problem>) -> Vec<Problem> {
-        problems.into_iter().map(|problem| self.network.locate(members, problem)).collect()
+        self.network.locate(members, problems)
     }
 }

@@ -120,8 +120,13 @@ pub fn parse(text: &str, file: &str) -> Result<Network, Vec<Problem>> {
         Some((name, members, schedules, top)) if problems.is_empty() => {
             Ok(Network { name, members, schedules, top, document, positions })
         }
-        _ => Err(problems.into_iter().map(|problem| positions.locate(&document, problem)).collect()),
+        _ => Err(by_line(problems.into_iter().map(|problem| positions.locate(&document, problem)).collect())),
     }
+}
+
+fn by_line(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.at.as_ref().map(|at| (at.line, at.column)));
+    problems
 }
 
 type Found = (String, Vec<Member>, Vec<Planned>, Map<String, Value>);
@@ -281,14 +286,17 @@ impl Network {
         self.members.iter().filter(|member| member.is_file()).map(|member| member.reference.as_str()).collect()
     }
 
-    /// Says where in the network a problem is that was found in its blueprint, as [`Network::compile`] made that of
-    /// `chosen`.
-    pub fn locate(&self, chosen: &[String], mut problem: Problem) -> Problem {
-        let place = problem.at.get_or_insert_default();
-        if place.file.is_none() {
-            place.pointer = place.pointer.take().map(|pointer| self.origin(chosen, &pointer));
-        }
-        self.positions.locate(&self.document, problem)
+    /// Says where in the network problems are that were found in its blueprint, as [`Network::compile`] made that of
+    /// `chosen`, and puts them into the order of the document.
+    pub fn locate(&self, chosen: &[String], problems: Vec<Problem>) -> Vec<Problem> {
+        let located = |mut problem: Problem| {
+            let place = problem.at.get_or_insert_default();
+            if place.file.is_none() {
+                place.pointer = place.pointer.take().map(|pointer| self.origin(chosen, &pointer));
+            }
+            self.positions.locate(&self.document, problem)
+        };
+        by_line(problems.into_iter().map(located).collect())
     }
 
     /// Where what is at `pointer` of the blueprint was written.

@@ -29,7 +29,7 @@ fn outcome(text: &str, file: &str, folder: &Path) -> Result<String, String> {
     let part = |chosen: &[String]| {
         Parsed::from_value(network.compile(chosen, &files))
             .and_then(|parsed| plan(&parsed, &catalog(), &library))
-            .map_err(|problems| told(problems.into_iter().map(|problem| network.locate(chosen, problem)).collect()))
+            .map_err(|problems| told(network.locate(chosen, problems)))
     };
     let mut shown = part(&[])?.to_string();
     for planned in &network.schedules {
