@@ -24,6 +24,7 @@ mod registries;
 mod resume;
 mod run;
 mod schedules;
+mod serve;
 mod servers;
 mod strict;
 mod tamper;

@@ -94,7 +94,8 @@ fn applying_a_network_again_keeps_pauses_and_removes_what_is_gone() {
     home.write("news.yaml", PLANNED.replace(", enabled: false", ""));
     let rows = home.run(&apply).exits(0).json();
     assert_eq!((&rows[0]["paused"], &rows[1]["paused"]), (&json!(true), &json!(false)), "{rows}");
-    let shorter: String = PLANNED.lines().filter(|line| !line.contains("id: second")).map(|line| format!("{line}\n")).collect();
+    let shorter: String =
+        PLANNED.lines().filter(|line| !line.contains("id: second")).map(|line| format!("{line}\n")).collect();
     home.write("news.yaml", shorter);
     home.run(&apply).exits(0);
     let listed = home.run(&["schedules", "list", "--json"]).exits(0).json();
