@@ -73,3 +73,14 @@ fn check_networks(name: &str, extension: &str, least: usize) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/networks").join(name);
     check(&folder, extension, least, &|text, file| outcome(text, file, &folder));
 }
+
+#[test]
+fn the_example_on_the_page_about_schedules_plans() {
+    let page = include_str!("../../../../docs/schedules.md");
+    let example = page.split("```yaml").nth(1).and_then(|rest| rest.split("```").next()).expect("the page has one");
+    let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/networks/parts");
+    let shown = outcome(example, "news.yaml", &parts).unwrap_or_else(|problems| panic!("{problems}"));
+    let schedules = shown.lines().filter(|line| line.starts_with("schedule "));
+    let names: Vec<&str> = schedules.filter_map(|line| line.split([' ', ':']).nth(1)).collect();
+    assert_eq!(names, ["news.fetch", "news", "news.late"], "as the page says");
+}
