@@ -30,6 +30,7 @@ mod scale;
 mod semantics;
 mod stored;
 mod swarms;
+mod tending;
 mod time;
 mod timetable;
 mod transfers;

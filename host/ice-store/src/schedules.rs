@@ -4,16 +4,17 @@ use ice_core::id::{ExecutionId, Identity};
 use ice_core::ports::{Failure, ScheduleRow};
 use ice_core::problem::{Code, Problem};
 
-/// A row as it is read: org, person, document, paused, last, next, execution, planned, fence.
-pub(crate) type Columns = (String, String, String, i64, i64, Option<i64>, Option<String>, Option<i64>, i64);
+/// A row as it is read: org, person, name, document, paused, last, next, execution, planned, fence.
+pub(crate) type Columns = (String, String, String, String, i64, i64, Option<i64>, Option<String>, Option<i64>, i64);
 
 /// Reads a row; X047 when the document is none of ours.
 pub(crate) fn row(columns: Columns) -> Result<(ScheduleRow, u64), Failure> {
-    let (org, user, document, paused, last, next, execution, planned, fence) = columns;
+    let (org, user, name, document, paused, last, next, execution, planned, fence) = columns;
     let schedule = serde_json::from_str(&document).map_err(|error| {
         Failure::never(
-            Problem::new(Code::X047, format!("a stored schedule cannot be read: {error}"))
-                .help("remove it with `ice schedules remove` and add it again"),
+            Problem::new(Code::X047, format!("the stored schedule `{name}` cannot be read: {error}")).help(format!(
+                "use the version of `ice` that wrote it, or `ice schedules remove {name}` and add it again"
+            )),
         )
     })?;
     let moment = |value: i64| u64::try_from(value).unwrap_or(0);
@@ -89,7 +90,7 @@ macro_rules! keeps_schedules {
             rows: Vec<ice_core::ports::ScheduleRow>,
         ) -> Result<Vec<ice_core::ports::ScheduleRow>, crate::fault::Fault> {
             const OWN: &str = concat!(
-                "select org, person, document, paused, last, next, execution, planned, fence \
+                "select org, person, name, document, paused, last, next, execution, planned, fence \
                 from schedules where org = $1 and person = $2 order by name",
                 $own
             );
@@ -135,7 +136,7 @@ macro_rules! keeps_schedules {
                 who: &ice_core::id::Identity,
                 name: &str,
             ) -> Result<Option<ice_core::ports::ScheduleRow>, ice_core::ports::Failure> {
-                const GET: &str = "select org, person, document, paused, last, next, execution, planned, fence \
+                const GET: &str = "select org, person, name, document, paused, last, next, execution, planned, fence \
                     from schedules where org = $1 and person = $2 and name = $3";
                 let (org, user, name) = (who.org.clone(), who.user.clone(), name.to_owned());
                 self.read(move |connection| {
@@ -154,7 +155,7 @@ macro_rules! keeps_schedules {
                 who: Option<&ice_core::id::Identity>,
                 limit: u32,
             ) -> Result<Vec<ice_core::ports::ScheduleRow>, ice_core::ports::Failure> {
-                const LIST: &str = "select org, person, document, paused, last, next, execution, planned, fence \
+                const LIST: &str = "select org, person, name, document, paused, last, next, execution, planned, fence \
                     from schedules where ($1 = '' or (org = $1 and person = $2)) order by name, org, person limit $3";
                 // No org is empty.
                 let (org, user) = who.map(|who| (who.org.clone(), who.user.clone())).unwrap_or_default();
@@ -200,18 +201,19 @@ macro_rules! keeps_schedules {
                     (select org, person, name from schedules where paused = 0 and next <= $1 and held <= $1 \
                     order by next limit 1",
                     $free,
-                    ") returning org, person, document, paused, last, next, execution, planned, fence"
+                    ") returning org, person, name, document, paused, last, next, execution, planned, fence"
                 );
                 let (now, until) = (crate::fault::integer(now), crate::fault::integer(now.saturating_add(lease_ms)));
-                self.write(move |connection| {
+                let found = self.write(move |connection| {
                     Box::pin(async move {
                         let found: Option<crate::schedules::Columns> =
                             sqlx::query_as(CLAIM).bind(now).bind(until).fetch_optional(connection).await?;
-                        let found = found.map(crate::schedules::row).transpose()?;
-                        Ok(found.map(|(row, fence)| ice_core::ports::ScheduleClaim { row, fence }))
+                        // One that cannot be read is claimed all the same, so that it is not in the way of the others.
+                        Ok(found.map(crate::schedules::row))
                     })
-                })
-                .await
+                });
+                let found = found.await?.transpose()?;
+                Ok(found.map(|(row, fence)| ice_core::ports::ScheduleClaim { row, fence }))
             }
 
             async fn settle_schedule(

@@ -87,8 +87,11 @@ pub(crate) async fn run(command: SchedulesCommand, config: &Config, output: &Out
             write(&storage, ScheduleRow { paused: false, last: fresh.last, next: fresh.next, ..row }, output).await
         }
         SchedulesCommand::Remove { name } => {
-            let (storage, row) = find(&name, config).await?;
-            storage.store.remove_schedule(&row.who, &name).await.map_err(failed)?;
+            // Without reading it: one that cannot be read can be removed.
+            let storage = Storage::open(config).await.map_err(one)?;
+            if !storage.store.remove_schedule(&config.identity, &name).await.map_err(failed)? {
+                return Err(one(unknown(&name)));
+            }
             output.either(|| json!({"removed": name}), || vec![format!("removed {name}")]);
             Ok(Exit::Done)
         }
@@ -116,11 +119,12 @@ async fn find(name: &str, config: &Config) -> Result<(Storage, ScheduleRow), Vec
     let found = storage.store.schedule(&config.identity, name).await.map_err(failed)?;
     match found {
         Some(row) => Ok((storage, row)),
-        None => {
-            Err(one(Problem::new(Code::X025, format!("there is no schedule `{name}`"))
-                .help("`ice schedules list` shows them")))
-        }
+        None => Err(one(unknown(name))),
     }
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::new(Code::X025, format!("there is no schedule `{name}`")).help("`ice schedules list` shows them")
 }
 
 async fn write(storage: &Storage, row: ScheduleRow, output: &Output) -> Outcome {

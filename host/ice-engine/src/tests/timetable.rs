@@ -357,36 +357,3 @@ async fn a_name_means_what_it_finds_when_the_run_begins() {
     assert_eq!(outside.store.ids().iter().map(ran).collect::<Vec<_>>(), [old, new]);
     serving.abort();
 }
-
-#[tokio::test(start_paused = true)]
-async fn draining_waits_then_leaves_what_runs_to_the_next_process_at_once() {
-    let outside = outside();
-    let engine = outside.engine(NOW, 64);
-    let nodes = json!([
-        tool_fields("first", "say", &[]),
-        { "id": "each", "type": "loop", "items_source": [1, 2], "on_item_error": "collect", "dependencies": ["first"],
-          "body": [tool_fields("inside", "slow", &[])] },
-        { "id": "sub", "type": "workflow", "workflow_ref": "slowly", "dependencies": ["first"] },
-    ]);
-    let document = json!({ "nodes": nodes, "blueprints": { "slowly": one("slow") } });
-    let quick = start(&engine, &one("say").to_string(), json!({})).await;
-    let slow = start(&engine, &document.to_string(), json!({})).await;
-    pass(100).await;
-    assert_eq!(engine.drain(10_000).await, 1, "what is inside another one is not counted");
-    assert_eq!(engine.present_count(), 0);
-    assert_eq!(quick.finish().await.status, FinalStatus::Completed);
-    assert_eq!(slow.finish().await.problem.map(|problem| problem.code), Some(Code::X008));
-    let ended = |event: &Event| matches!(event.fact, Fact::NodeFailed { .. } | Fact::ExecutionFinished { .. });
-    for id in outside.store.ids().iter().filter(|id| **id != quick.id) {
-        assert!(!outside.store.events_of(id).iter().any(ended), "{id}: it is only left, nothing of it failed");
-    }
-    // No time passes: no lease has to run out.
-    let next = outside.engine(NOW + 100, 64);
-    assert_eq!(outside.store.left(10).await.unwrap().len(), 2);
-    let taken = next.take_up_left(10).await.unwrap();
-    assert!(taken.iter().all(|(_, taken)| taken.is_ok()));
-    let ending = next.resume(&slow.id).await.unwrap().finish().await;
-    assert_eq!(ending.status, FinalStatus::Completed, "{ending:?}");
-    let events = outside.store.events_of(&slow.id);
-    crate::testing::check_events(&events);
-}
