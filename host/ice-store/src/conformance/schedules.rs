@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::{Backend, ManualClock, anna};
 
-fn row(name: &str, next: Option<UnixMs>) -> ScheduleRow {
+/// A schedule of [`anna`] that belongs to the network `news`.
+pub fn row(name: &str, next: Option<UnixMs>) -> ScheduleRow {
     let schedule = Schedule {
         name: name.into(),
         network: Some("news".into()),
