@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ice_core::catalog::Effects;
 use ice_core::id::{Identity, UnixMs};
-use ice_core::ports::{Documents, Events, NamedDocument, ScheduleRow, Schedules};
+use ice_core::ports::{Documents, NamedDocument, ScheduleRow, Schedules};
 use ice_core::schedule::{Misfire, Overlap, Schedule, Target, When, moment};
 use serde_json::Map;
 
@@ -17,10 +17,13 @@ const MINUTE: u64 = 60_000;
 /// A whole minute near [`NOW`].
 const TOP: UnixMs = NOW - NOW % MINUTE;
 
+/// What came of a run: schedule, planned time, the execution or why there is none.
+type Told = (String, UnixMs, Result<ExecutionId, Code>);
+
 /// One process that looks at the table, with what it told.
 struct Looking {
     timetable: Arc<Timetable>,
-    told: Arc<Mutex<Vec<(String, UnixMs, Result<ExecutionId, Code>)>>>,
+    told: Arc<Mutex<Vec<Told>>>,
     refused: Arc<Mutex<usize>>,
 }
 
