@@ -131,6 +131,10 @@ impl Events for InMemory {
     async fn due(&self, _: UnixMs, _: u32) -> Result<Vec<ExecutionId>, Failure> {
         refused()
     }
+
+    async fn standing(&self, _: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure> {
+        refused()
+    }
 }
 
 #[async_trait]

@@ -12,22 +12,22 @@ use serde_json::{Value, json};
 use crate::home::{Home, root};
 use crate::servers::Server;
 
-const TOKEN: &str = "a-token-of-a-test";
+pub(crate) const TOKEN: &str = "a-token-of-a-test";
 
 /// A running `ice serve`; killed at its end.
-struct Serving {
-    child: Child,
-    url: String,
+pub(crate) struct Serving {
+    pub(crate) child: Child,
+    pub(crate) url: String,
 }
 
 impl Serving {
-    fn start(home: &Home) -> Self {
+    pub(crate) fn start(home: &Home) -> Self {
         let mut command = home.ice();
         command.args(["serve", "--listen", "127.0.0.1:0", "--json"]).env("ICE_API_TOKEN", TOKEN);
         Self::spawn(command)
     }
 
-    fn spawn(mut command: std::process::Command) -> Self {
+    pub(crate) fn spawn(mut command: std::process::Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -35,11 +35,11 @@ impl Serving {
         Self { child, url: said["url"].as_str().unwrap().to_owned() }
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(&self.url, Some(TOKEN.into())).unwrap()
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         assert!(std::process::Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
@@ -53,7 +53,7 @@ impl Drop for Serving {
 }
 
 /// Runs on one thread: what is tested is the other process.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
@@ -64,7 +64,7 @@ fn concat() -> Value {
 }
 
 /// A chain of posts to a server.
-fn posts(url: &str, count: usize) -> Value {
+pub(crate) fn posts(url: &str, count: usize) -> Value {
     let node = |number: usize| {
         let arguments = json!({ "url": format!("{url}/{number}"), "json": { "number": number } });
         let before: Vec<String> = number.checked_sub(1).map(|before| format!("p{before}")).into_iter().collect();
@@ -75,7 +75,7 @@ fn posts(url: &str, count: usize) -> Value {
 }
 
 /// A home whose web kit may reach `bin`.
-fn home_for(bin: &Server) -> Home {
+pub(crate) fn home_for(bin: &Server) -> Home {
     let home = Home::new();
     home.run(&["plugins", "grant", "iceos/web", &format!("http=* {}/*", bin.url())]).exits(0);
     home.set("egress", &format!("allow_private = [\"127.0.0.1:{}\"]", bin.port));

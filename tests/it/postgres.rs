@@ -19,11 +19,22 @@ struct Server {
     _keeper: (Child, ChildStdin),
 }
 
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(start)
+}
+
+/// What a statement answers: one line a row.
+pub(crate) fn ask(url: &str, statement: &str) -> String {
+    let asked = Command::new(server().programs.join("psql")).args([url, "-Atc", statement]).output().unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    String::from_utf8(asked.stdout).unwrap().trim().to_owned()
+}
+
 /// The URL of a new empty database.
 pub(crate) fn database() -> String {
-    static SERVER: OnceLock<Server> = OnceLock::new();
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let server = SERVER.get_or_init(start);
+    let server = server();
     let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let made = Command::new(server.programs.join("createdb"))
         .args(["-h", "127.0.0.1", "-U", "ice", "-p", &server.port.to_string(), &name])

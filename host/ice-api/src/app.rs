@@ -81,21 +81,11 @@ impl Api {
             .with_state(self.clone())
     }
 
-    /// Answers everybody who waits, starts nothing more, and returns when the executions of this process have come to
-    /// rest or `grace_ms` are over; the number of those that have not. They can be taken up by the next process.
+    /// Answers everybody who waits, starts nothing more, and leaves what this process runs to the next one: see
+    /// [`Engine::drain`]. Returns how many executions that were.
     pub async fn stop(&self, grace_ms: u64) -> usize {
         self.0.stopping.send_replace(true);
-        let parts = &self.0.parts;
-        let rest = async {
-            for handle in parts.engine.present() {
-                handle.rest().await;
-            }
-        };
-        tokio::select! {
-            () = rest => {}
-            () = parts.clock.sleep(grace_ms) => {}
-        }
-        parts.engine.present_count()
+        self.0.parts.engine.drain(grace_ms).await
     }
 }
 

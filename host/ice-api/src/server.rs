@@ -29,13 +29,6 @@ const HEAD: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after the system refused to: it is out of file descriptors.
 const PAUSE_MS: u64 = 100;
 
-/// How often executions whose time has come are looked for, and, more rarely, those whose process died.
-const TEND_MS: u64 = 1_000;
-const LEFT_EVERY: u64 = 60;
-
-/// Executions taken up at once.
-const LEFT_MAX: u32 = 1_000;
-
 /// A socket that listens, before anybody is answered.
 pub struct Server {
     listener: TcpListener,
@@ -64,7 +57,7 @@ impl Server {
         let mut connections = JoinSet::new();
         tokio::select! {
             () = accept(&self.listener, api, &mut connections) => {}
-            () = tend(api) => {}
+            never = api.0.parts.engine.tend(api.0.options.executions_max, |problem| (api.0.options.log)(problem)) => match never {},
             () = stop => {}
         }
         drop(self.listener);
@@ -125,29 +118,4 @@ async fn converse(stream: TcpStream, router: Router, api: Api) {
             let _ = connection.await;
         }
     }
-}
-
-/// Looks after executions that nobody asks for. Never returns.
-async fn tend(api: &Api) {
-    let (engine, clock, log) = (&api.0.parts.engine, &api.0.parts.clock, &api.0.options.log);
-    let mut round = 0_u64;
-    loop {
-        let woken = engine.due(clock.now_ms()).await;
-        let left = if round.is_multiple_of(LEFT_EVERY) { Some(engine.take_up_left(LEFT_MAX).await) } else { None };
-        for looked in std::iter::once(woken).chain(left) {
-            match looked {
-                Ok(taken) => {
-                    taken.iter().filter_map(|(_, taken)| taken.as_ref().err()).filter(is_news).for_each(|p| log(p))
-                }
-                Err(problem) => log(&problem),
-            }
-        }
-        round += 1;
-        clock.sleep(TEND_MS).await;
-    }
-}
-
-/// Another process that was faster is no news.
-fn is_news(problem: &&Problem) -> bool {
-    !matches!(problem.code, Code::X008 | Code::X040 | Code::X042)
 }

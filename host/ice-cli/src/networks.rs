@@ -17,6 +17,16 @@ pub(crate) struct Source {
     files: BTreeMap<String, Value>,
 }
 
+/// Whether a file holds a network. What is no document is none; who reads it then says why.
+pub(crate) fn is_one(path: &Path) -> Result<bool, Vec<Problem>> {
+    if path == Path::new("-") {
+        return Ok(false);
+    }
+    let text = files::read_text(path).map_err(|problem| vec![problem])?;
+    let document = blueprint::read_document(&text, &path.display().to_string());
+    Ok(document.is_ok_and(|(document, _)| network::is_network(&document)))
+}
+
 /// Reads a network and every file it names; every problem at once.
 pub(crate) fn read(path: &Path) -> Result<Source, Vec<Problem>> {
     let text = files::read_text(path).map_err(|problem| vec![problem])?;
@@ -42,6 +52,11 @@ pub(crate) fn read(path: &Path) -> Result<Source, Vec<Problem>> {
 impl Source {
     /// The blueprint of some members, or of all when none is named.
     pub(crate) fn blueprint(&self, members: &[String]) -> Result<Parsed, Vec<Problem>> {
-        Parsed::from_value(self.network.compile(members, &self.files))
+        Parsed::from_value(self.network.compile(members, &self.files)).map_err(|found| self.locate(members, found))
+    }
+
+    /// Says where in the network problems of that blueprint are.
+    pub(crate) fn locate(&self, members: &[String], problems: Vec<Problem>) -> Vec<Problem> {
+        self.network.locate(members, problems)
     }
 }

@@ -5,6 +5,19 @@ use serde::{Deserialize, Serialize};
 /// Millionths of a US dollar.
 pub type MicroUsd = u64;
 
+/// Reads US dollars, exactly: digits, and at most six more behind a point. What is wrong is said in words.
+pub fn parse_usd(text: &str) -> Result<MicroUsd, &'static str> {
+    const FORM: &str = "write an amount of US dollars like 0.50, with at most six digits behind the point";
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > 6 {
+        return Err(FORM);
+    }
+    let micro = format!("{fraction:0<6}").parse::<MicroUsd>().map_err(|_| FORM)?;
+    let whole = whole.parse::<MicroUsd>().ok().and_then(|whole| whole.checked_mul(1_000_000));
+    whole.and_then(|whole| whole.checked_add(micro)).ok_or("that is more money than there is: write less")
+}
+
 /// Tokens and money of one call, one node or one execution. Adds up.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
 #[serde(default)]
@@ -72,4 +85,23 @@ pub struct Receipt {
     /// What it asked for and did not get, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_read_exactly() {
+        for (text, micro) in [("0", 0), ("0.1", 100_000), ("12.345678", 12_345_678), ("1.000001", 1_000_001)] {
+            assert_eq!(parse_usd(text), Ok(micro), "{text}");
+        }
+        // As a binary fraction this one would become 16_777_217_000_000_001 or its neighbour.
+        assert_eq!(parse_usd("16777217000.000001"), Ok(16_777_217_000_000_001));
+        for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "nan", "0.1234567", "1,5", " 1", "18446744073709"] {
+            let expected = text == "18446744073709";
+            assert_eq!(parse_usd(text).is_ok(), expected, "{text}");
+        }
+        assert!(parse_usd("18446744073710").is_err(), "more than 64 bits");
+    }
 }

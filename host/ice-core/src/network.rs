@@ -43,6 +43,9 @@ pub const SHARED_KEYS: &[&str] =
 pub const MEMBER_KEYS: &[&str] =
     &["blueprint", "ref", "workflow_ref", "after", "schedule", "inputs", "exposed_outputs", "config_overrides"];
 
+/// Each names the blueprint of a member; `blueprint` is ours, the others are the original's.
+const REFERENCE_KEYS: &[&str] = &["blueprint", "ref", "workflow_ref"];
+
 /// Keys of a node that a member does not have: they are said in another way.
 pub const NOT_A_MEMBERS: &[&str] = &["type"];
 
@@ -120,8 +123,13 @@ pub fn parse(text: &str, file: &str) -> Result<Network, Vec<Problem>> {
         Some((name, members, schedules, top)) if problems.is_empty() => {
             Ok(Network { name, members, schedules, top, document, positions })
         }
-        _ => Err(problems.into_iter().map(|problem| positions.locate(&document, problem)).collect()),
+        _ => Err(by_line(problems.into_iter().map(|problem| positions.locate(&document, problem)).collect())),
     }
+}
+
+fn by_line(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.at.as_ref().map(|at| (at.line, at.column)));
+    problems
 }
 
 type Found = (String, Vec<Member>, Vec<Planned>, Map<String, Value>);
@@ -214,8 +222,7 @@ fn member(item: &Value, pointer: &str, problems: &mut Vec<Problem>) -> Option<Me
     let mut fields = Fields::new(map, pointer, problems);
     let common: Vec<&str> = COMMON_KEYS.iter().copied().filter(|key| !NOT_A_MEMBERS.contains(key)).collect();
     fields.refuse_unknown(&[MEMBER_KEYS, &common], "a member");
-    let written: Vec<&str> =
-        ["blueprint", "ref", "workflow_ref"].into_iter().filter(|key| fields.get(key).is_some()).collect();
+    let written: Vec<&str> = REFERENCE_KEYS.iter().copied().filter(|key| fields.get(key).is_some()).collect();
     if let [_, second, ..] = written[..] {
         fields.problem(Code::B005, second, "the blueprint is named twice", "keep `blueprint:`");
     }
@@ -282,9 +289,40 @@ impl Network {
         self.members.iter().filter(|member| member.is_file()).map(|member| member.reference.as_str()).collect()
     }
 
-    /// Adds the place of a member's reference to a problem with its blueprint.
-    pub fn locate(&self, problem: Problem) -> Problem {
-        self.positions.locate(&self.document, problem)
+    /// Says where in the network problems are that were found in its blueprint, as [`Network::compile`] made that of
+    /// `chosen`, and puts them into the order of the document.
+    pub fn locate(&self, chosen: &[String], problems: Vec<Problem>) -> Vec<Problem> {
+        let located = |mut problem: Problem| {
+            let place = problem.at.get_or_insert_default();
+            if place.file.is_none() {
+                place.pointer = place.pointer.take().map(|pointer| self.origin(chosen, &pointer));
+            }
+            self.positions.locate(&self.document, problem)
+        };
+        by_line(problems.into_iter().map(located).collect())
+    }
+
+    /// Where what is at `pointer` of the blueprint was written.
+    fn origin(&self, chosen: &[String], pointer: &str) -> String {
+        let part = self.closure(chosen);
+        let mut members = self.members.iter().filter(|member| part.contains(member.id.as_str()));
+        let mut steps = pointer.splitn(4, '/').skip(1);
+        let (key, index, rest) = (steps.next().unwrap_or_default(), steps.next(), steps.next());
+        if key == "nodes"
+            && let Some(member) = index.and_then(|index| members.nth(index.parse().ok()?))
+        {
+            let (key, deeper) = rest.map_or(("", ""), |rest| rest.split_at(rest.find('/').unwrap_or(rest.len())));
+            let has = |key: &str| self.document.pointer(&format!("{}/{key}", member.pointer)).is_some();
+            let written = match key {
+                "workflow_ref" => REFERENCE_KEYS.iter().copied().find(|key| has(key)).unwrap_or(key),
+                "dependencies" if has("after") => "after",
+                key => key,
+            };
+            let slash = if written.is_empty() { "" } else { "/" };
+            return format!("{}{slash}{written}{deeper}", member.pointer);
+        }
+        let global = SHARED_KEYS.contains(&key) && self.document.get(key).is_none();
+        if global { format!("/global{pointer}") } else { pointer.to_owned() }
     }
 
     /// The blueprint of `chosen` members and everything they come after; of all members when none is chosen. `files`

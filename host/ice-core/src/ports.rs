@@ -379,6 +379,8 @@ pub trait Events: Send + Sync {
     async fn waiting(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
     /// Executions whose newest event is `ExecutionParked` with a `due` that is not after `now`, longest overdue first.
     async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
+    /// The lines of these executions, in no order, without reading an event; those that do not exist are left out.
+    async fn standing(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure>;
 }
 
 /// A schedule as it stands.
@@ -414,6 +416,14 @@ pub struct ScheduleClaim {
 pub trait Schedules: Send + Sync {
     /// Writes a schedule, replacing what had its owner and name. Claims on the old one are lost.
     async fn put_schedule(&self, row: &ScheduleRow) -> Result<(), Failure>;
+    /// Writes schedules of one owner, each [in the place of](ScheduleRow::in_place_of) the one that had its name, and
+    /// removes the other schedules of `network`, when one is named: all or nothing. Returns them as they were written.
+    async fn apply_schedules(
+        &self,
+        who: &Identity,
+        network: Option<&str>,
+        rows: &[ScheduleRow],
+    ) -> Result<Vec<ScheduleRow>, Failure>;
     /// Returns the schedule of an owner and a name.
     async fn schedule(&self, who: &Identity, name: &str) -> Result<Option<ScheduleRow>, Failure>;
     /// Schedules in the order of their names; of everybody when `who` is `None`.
@@ -425,6 +435,8 @@ pub trait Schedules: Send + Sync {
     /// Writes `last`, `next`, `execution` and `planned` of a claimed schedule and gives the claim back. Fails with X026
     /// when the claim was lost: then nothing was written.
     async fn settle_schedule(&self, claim: &ScheduleClaim) -> Result<(), Failure>;
+    /// Makes a schedule that rests until later claimable from `at` on. True if it did.
+    async fn wake_schedule(&self, who: &Identity, name: &str, at: UnixMs) -> Result<bool, Failure>;
     /// When the next schedule can be claimed: it is due, and nobody's claim holds it.
     async fn next_schedule(&self) -> Result<Option<UnixMs>, Failure>;
 }

@@ -284,6 +284,16 @@ codes! {
     C045 E_STORE_FOREIGN 400 Usage "The file is the database of another program.";
 }
 
+impl Code {
+    /// Whether the same thing may go well a little later although nobody changes anything: something is busy, held,
+    /// full or cannot be reached.
+    pub const fn passes(self) -> bool {
+        matches!(self.http(), 408 | 429 | 503 | 504 | 507)
+            || matches!(self, Self::X008 | Self::X040 | Self::X042 | Self::X047)
+            || matches!(self, Self::X061 | Self::X062 | Self::X069)
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ICE-{}", self.letters())

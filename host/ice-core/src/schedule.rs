@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::budget::Budget;
-use crate::id::{Digest, UnixMs};
+use crate::id::{Digest, Identity, UnixMs};
+use crate::ports::ScheduleRow;
 use crate::problem::{Code, Problem};
 
 mod cron;
@@ -103,6 +104,37 @@ impl When {
     }
 }
 
+/// What a schedule runs. Stored as one text: `sha256:…`, or the name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Target {
+    /// This very document: what was added is what runs.
+    Document(Digest),
+    /// What `name` or `name@range` finds among the stored blueprints when a run begins.
+    Named(String),
+}
+
+impl From<String> for Target {
+    fn from(text: String) -> Self {
+        Digest::parse(&text).map_or(Self::Named(text), Self::Document)
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.to_string()
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Document(digest) => digest.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
 /// One schedule as it is stored: what runs, when, with what.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Schedule {
@@ -113,8 +145,11 @@ pub struct Schedule {
     pub network: Option<String>,
     /// Where the blueprint came from, for people.
     pub source: String,
-    /// The stored blueprint: what was added is what runs.
-    pub blueprint: Digest,
+    /// What runs.
+    pub blueprint: Target,
+    /// Whether its author wants it to run at all. A person's pause is in the row.
+    #[serde(default = "enabled", skip_serializing_if = "Clone::clone")]
+    pub enabled: bool,
     /// When.
     pub when: When,
     /// With what.
@@ -123,6 +158,33 @@ pub struct Schedule {
     /// Tightens the blueprint's budget, for each run.
     #[serde(default)]
     pub budget: Budget,
+}
+
+fn enabled() -> bool {
+    true
+}
+
+impl ScheduleRow {
+    /// A schedule that begins at `now`: nothing planned before is run. Fails as [`Timing::of`] does.
+    pub fn begin(who: Identity, schedule: Schedule, now: UnixMs) -> Result<Self, Vec<Problem>> {
+        let timing = Timing::of(&schedule.name, &schedule.when)?;
+        let next = timing.after(now).map(|planned| timing.starts(planned));
+        let paused = !schedule.enabled;
+        Ok(Self { who, schedule, paused, last: now, next, execution: None, planned: None })
+    }
+
+    /// This schedule in the place of the one that had its name: the history stays with the name, a person's pause
+    /// stays, and one with the same times goes on where the other stood, so that a run that is just due is not lost.
+    #[must_use]
+    pub fn in_place_of(mut self, old: &Self) -> Self {
+        (self.execution, self.planned) = (old.execution.clone(), old.planned);
+        // When its author had it off, the pause was nobody's.
+        self.paused = !self.schedule.enabled || (old.paused && old.schedule.enabled);
+        if self.schedule.when == old.schedule.when && !old.paused {
+            (self.last, self.next) = (old.last, old.next);
+        }
+        self
+    }
 }
 
 /// A checked [`When`].

@@ -35,8 +35,9 @@ pub(crate) async fn library(
     let mut known = BTreeSet::new();
     let mut missing = Vec::new();
     // What the document carries itself comes first; it is part of what was stored.
-    for (name, document) in parsed.blueprint.document.get("blueprints").and_then(Value::as_object).into_iter().flatten()
-    {
+    let carried = parsed.blueprint.document.get("blueprints").and_then(Value::as_object);
+    // One in another form is a problem of the document, which planning reports with its place.
+    for (name, document) in carried.into_iter().flatten().filter(|(_, document)| document.is_object()) {
         library.add(name.clone(), None, Arc::new(Parsed::from_value(document.clone())?));
         known.insert(name.clone());
     }

@@ -415,7 +415,8 @@ fn cannot(problems: &[Problem]) -> Problem {
         .help("install the plugins it started with (`ice list` shows what there is), or start a new execution")
 }
 
-pub(crate) fn checked_inputs(plan: &Plan, inputs: Value) -> Result<Value, Vec<Problem>> {
+/// What a plan is given, with the defaults of its blueprint. X006 when it does not fit.
+pub fn checked_inputs(plan: &Plan, inputs: Value) -> Result<Value, Vec<Problem>> {
     let mut given = match inputs {
         Value::Object(given) => given,
         Value::Null => Map::new(),

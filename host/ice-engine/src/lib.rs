@@ -54,13 +54,13 @@ mod transfer;
 mod waits;
 
 pub use context::NodeRun;
-pub use engine::{Engine, StartExecution, Stopping, tighter};
+pub use engine::{Engine, StartExecution, Stopping, checked_inputs, tighter};
 pub use fork::{Fork, ForkExecution, ForkPreview, ForkRun, Why as ForkWhy};
 pub use journal::Grouping;
 pub use live::{EventStream, Handle, Live, Rest};
 pub use run::{EngineOptions, Ports};
 pub use stored::{VERSIONS_MAX, newest, stored};
-pub use timetable::{Started, Timetable};
+pub use timetable::{LOOK_MS, Started, Timetable};
 pub use transfer::{EXPORT_BYTES_MAX, Import, export};
 pub use waits::{Wait, WaitFilter};
 

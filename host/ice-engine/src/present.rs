@@ -1,10 +1,22 @@
-//! What this process runs now, and taking up what others left: for a process that stays up.
+//! What this process runs now, taking up what others left, and leaving it to others: for a process that stays up.
+
+use std::convert::Infallible;
 
 use ice_core::id::ExecutionId;
-use ice_core::problem::Problem;
+use ice_core::problem::{Code, Problem};
 
 use crate::engine::Engine;
 use crate::live::Handle;
+
+/// How often executions whose time has come are looked for.
+const TEND_MS: u64 = 1_000;
+
+/// Executions taken up at once; the rest at the next look.
+const LEFT_MAX: usize = 1_000;
+
+/// What stopping guests and giving leases back may take: guests have 100 ms to stop by themselves, and a store that is
+/// busy answers within seconds.
+const GIVE_BACK_MS: u64 = 5_000;
 
 impl Engine {
     /// The execution, if this process runs it now.
@@ -23,6 +35,39 @@ impl Engine {
         self.shared.live.lock().expect("no panic while listing").len()
     }
 
+    /// Waits at most `grace_ms` for the executions of this process to come to rest. Those that have not are stopped where
+    /// they are and their leases given back, so that another process can go on with them at once. Returns how many those
+    /// were, without those inside others. To be called when nothing more is started.
+    pub async fn drain(&self, grace_ms: u64) -> usize {
+        let clock = &self.shared.ports.clock;
+        let rested = async {
+            for handle in self.present() {
+                handle.rest().await;
+            }
+        };
+        tokio::select! {
+            () = rested => {}
+            () = clock.sleep(grace_ms) => {}
+        }
+        let left = self.present();
+        for handle in &left {
+            let problem = Problem::new(Code::X008, "the process that ran the execution stopped")
+                .help(format!("the next process goes on with it, or `ice executions resume {}`", handle.id));
+            handle.control.hard.trip(problem);
+        }
+        let given_back = async {
+            for handle in &left {
+                handle.rest().await;
+            }
+        };
+        tokio::select! {
+            () = given_back => {}
+            // A store that does not answer: the leases run out by themselves.
+            () = clock.sleep(GIVE_BACK_MS) => {}
+        }
+        left.iter().filter(|handle| handle.control.hard.is_root()).count()
+    }
+
     /// Goes on with at most `limit` executions that no live process holds although they have not ended, oldest first.
     /// One inside another is taken up with the outermost one. Says for each how it went. Fails when they cannot be
     /// listed.
@@ -35,4 +80,37 @@ impl Engine {
         }
         Ok(taken)
     }
+
+    /// Looks after executions that nobody asks for, until dropped. Those whose waits run out are woken within a second;
+    /// those that a dead process left are taken up now, and later within one lease of when theirs lapsed. At most `most`
+    /// run here because of it. `told` hears what went wrong; that another process was faster is not.
+    pub async fn tend(&self, most: usize, mut told: impl FnMut(&Problem)) -> Infallible {
+        let clock = &self.shared.ports.clock;
+        let mut look_at = 0;
+        loop {
+            let now = clock.now_ms();
+            let woken = self.due(now).await;
+            let left = if look_at <= now {
+                look_at = now + self.shared.options.lease_ms;
+                let room = most.saturating_sub(self.present_count()).min(LEFT_MAX);
+                Some(self.take_up_left(u32::try_from(room).unwrap_or(u32::MAX)).await)
+            } else {
+                None
+            };
+            for looked in std::iter::once(woken).chain(left) {
+                match looked {
+                    Ok(taken) => {
+                        taken.iter().filter_map(|(_, taken)| taken.as_ref().err()).filter(is_news).for_each(&mut told)
+                    }
+                    Err(problem) => told(&problem),
+                }
+            }
+            clock.sleep(TEND_MS).await;
+        }
+    }
+}
+
+/// Another process that was faster is no news.
+fn is_news(problem: &&Problem) -> bool {
+    !matches!(problem.code, Code::X008 | Code::X040 | Code::X042)
 }

@@ -154,6 +154,7 @@ impl Run {
 
     /// Appends a fact; it is durable some time later.
     pub(crate) fn push(&self, path: &NodePath, attempt: u32, fact: Fact) -> u64 {
+        self.stand_back();
         self.journal.push(self.now(), path, attempt, fact)
     }
 
@@ -164,6 +165,15 @@ impl Run {
 
     /// Appends facts that belong together and returns when they are durable.
     pub(crate) async fn commit_all(&self, path: &NodePath, attempt: u32, facts: Vec<Fact>) -> Result<(), Failure> {
+        self.stand_back();
         self.journal.durable(self.journal.push_all(self.now(), path, attempt, facts)).await
+    }
+
+    /// What comes of things that were stopped because this process may not go on is no fact: whoever goes on runs them
+    /// again.
+    fn stand_back(&self) {
+        if let Some(why) = self.control.hard.why() {
+            self.journal.break_off(Failure::never(why.clone()));
+        }
     }
 }

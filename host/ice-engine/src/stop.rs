@@ -24,6 +24,11 @@ impl Token {
         Arc::new(Self { why: OnceLock::new(), bell: Notify::new(), parent: Some(Arc::clone(parent)) })
     }
 
+    /// Whether there is no token above it.
+    pub(crate) fn is_root(&self) -> bool {
+        self.parent.is_none()
+    }
+
     /// Trips the token; the first reason stays.
     pub(crate) fn trip(&self, why: Problem) {
         if self.why.set(Box::new(why)).is_ok() {

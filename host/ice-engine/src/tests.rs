@@ -30,7 +30,9 @@ mod scale;
 mod semantics;
 mod stored;
 mod swarms;
+mod tending;
 mod time;
+mod timetable;
 mod transfers;
 mod waits;
 

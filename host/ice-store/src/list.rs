@@ -1,10 +1,12 @@
 //! What both backends know of an event list: its rows, which events may be put at its end, who may put them there,
 //! and the words of every refusal. Pure; the SQL is the backends'.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ice_core::event::{Event, Fact, FinalStatus};
-use ice_core::id::{NodePath, UnixMs};
+use ice_core::id::{ExecutionId, NodePath, UnixMs};
+use ice_core::ports::ExecutionRow;
 use ice_core::problem::{Code, Problem};
 
 use crate::fault::{integer, natural};
@@ -26,6 +28,27 @@ pub(crate) struct Row {
     pub(crate) path: Arc<str>,
     pub(crate) attempt: u32,
     pub(crate) fact: String,
+}
+
+/// A row of a listing as it is read: id, name, status, started, updated, events, holder, lease_until, waits.
+pub(crate) type Line = (String, String, String, i64, i64, i64, Option<String>, i64, i64);
+
+/// The lines of a listing at `now`.
+pub(crate) fn lines(rows: Vec<Line>, now: UnixMs) -> Vec<ExecutionRow> {
+    // Usually one process holds them all: it is looked up once.
+    let mut known: HashMap<String, bool> = HashMap::new();
+    let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
+    let line = |(id, name, status, started, updated, events, holder, until, waits): Line| ExecutionRow {
+        id: ExecutionId(id),
+        name,
+        status,
+        started: natural(started),
+        updated: natural(updated),
+        events: natural(events),
+        held: now < natural(until) && holder.is_some_and(&mut lives),
+        waits: natural(waits),
+    };
+    rows.into_iter().map(line).collect()
 }
 
 /// What events do to the row of their execution.

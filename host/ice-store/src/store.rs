@@ -145,6 +145,10 @@ impl Events for Store {
     async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
         ask!(self, backend => backend.due(now, limit).await)
     }
+
+    async fn standing(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure> {
+        ask!(self, backend => backend.standing(ids).await)
+    }
 }
 
 #[async_trait]
@@ -224,6 +228,15 @@ impl Schedules for Store {
         ask!(self, backend => backend.put_schedule(row).await)
     }
 
+    async fn apply_schedules(
+        &self,
+        who: &Identity,
+        network: Option<&str>,
+        rows: &[ScheduleRow],
+    ) -> Result<Vec<ScheduleRow>, Failure> {
+        ask!(self, backend => backend.apply_schedules(who, network, rows).await)
+    }
+
     async fn schedule(&self, who: &Identity, name: &str) -> Result<Option<ScheduleRow>, Failure> {
         ask!(self, backend => backend.schedule(who, name).await)
     }
@@ -242,6 +255,10 @@ impl Schedules for Store {
 
     async fn settle_schedule(&self, claim: &ScheduleClaim) -> Result<(), Failure> {
         ask!(self, backend => backend.settle_schedule(claim).await)
+    }
+
+    async fn wake_schedule(&self, who: &Identity, name: &str, at: UnixMs) -> Result<bool, Failure> {
+        ask!(self, backend => backend.wake_schedule(who, name, at).await)
     }
 
     async fn next_schedule(&self) -> Result<Option<UnixMs>, Failure> {

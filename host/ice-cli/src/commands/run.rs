@@ -1,7 +1,7 @@
 //! `ice run`.
 
 mod last;
-mod target;
+pub(super) mod target;
 
 use ice_core::id::ExecutionId;
 use ice_core::problem::{Code, Problem};

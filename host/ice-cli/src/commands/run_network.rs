@@ -39,7 +39,8 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     let source = networks::read(&args.file)?;
     let host = Host::open(config, output).await?;
     let parsed = source.blueprint(&[])?;
-    let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
+    let plan = host.engine.plan(&parsed).await;
+    let plan = plan.map_err(|problems| host.explain(source.locate(&[], problems)))?;
     deprecation::used(&host.catalog, None, &plan).iter().for_each(|problem| output.warn(problem));
     let network = &source.network;
     if args.check {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ice_api::{Access, Api, ApiOptions, Parts, Rate};
 use ice_core::problem::Problem;
+use ice_engine::Timetable;
 
 use super::Host;
 
@@ -26,6 +27,11 @@ impl Host {
             log,
         };
         Api::new(parts, options)
+    }
+
+    /// The schedules of this host's store, run by its engine.
+    pub(crate) fn timetable(&self) -> Timetable {
+        Timetable::new(self.engine.clone(), Arc::clone(&self.storage.store) as _)
     }
 
     /// Folds what was written into the database file and closes it.

@@ -81,6 +81,7 @@ pub(super) fn blueprint(document: Value, problems: &mut Vec<Problem>) -> Bluepri
     let max_parallel = fields.whole("max_parallel", 1, MAX_PARALLEL_MAX.into());
     let timeout_ms = fields.seconds("timeout_seconds");
     let outputs = fields.mapping("outputs").map(outputs_of).unwrap_or_default();
+    inline(&mut fields);
     let listed = fields.get("nodes").is_some();
     let nodes = fields.list("nodes").unwrap_or_default();
     if nodes.is_empty() && (!listed || fields.get("nodes").is_some_and(Value::is_array)) {
@@ -104,6 +105,17 @@ pub(super) fn blueprint(document: Value, problems: &mut Vec<Problem>) -> Bluepri
         retry_policy,
         timeout_ms,
         document,
+    }
+}
+
+/// Blueprints that the document carries itself are read when a node refers to them; their form is checked here.
+fn inline(fields: &mut Fields<'_, '_>) {
+    for (name, document) in fields.mapping("blueprints").into_iter().flatten() {
+        if !document.is_object() {
+            let message = format!("the blueprint `{name}` is a mapping, not {}", noun(document));
+            let help = "write the whole blueprint: `nodes:` and what else it has";
+            fields.problem(Code::B004, &format!("blueprints/{}", escape(name)), message, help);
+        }
     }
 }
 

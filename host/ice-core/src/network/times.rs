@@ -31,7 +31,8 @@ pub const PLANNED_KEYS: &[&str] = &["name", "members"];
 pub(super) fn of_member(network: &str, member: &Member, item: &Value, problems: &mut Vec<Problem>) -> Option<Planned> {
     let name = format!("{network}.{}", member.id);
     let pointer = format!("{}/schedule", member.pointer);
-    let planned = match item.get("schedule").filter(|value| !value.is_null())? {
+    let written = item.get("schedule").filter(|value| !value.is_null())?;
+    let planned = match written {
         Value::String(cron) => Some((When::new(cron), Map::new(), true)),
         Value::Object(map) => {
             let mut fields = Fields::new(map, pointer.clone(), problems);
@@ -45,7 +46,7 @@ pub(super) fn of_member(network: &str, member: &Member, item: &Value, problems: 
         }
     };
     let (when, inputs, enabled) = planned?;
-    check(&name, &when, &pointer, problems);
+    check(&name, &when, (&pointer, written), problems);
     Some(Planned { name, members: vec![member.id.clone()], when, inputs, enabled })
 }
 
@@ -74,7 +75,7 @@ pub(super) fn of_network(
         }
     }
     let (when, inputs, enabled) = read(&mut fields)?;
-    check(&name, &when, pointer, problems);
+    check(&name, &when, (pointer, item), problems);
     Some(Planned { name, members, when, inputs, enabled })
 }
 
@@ -103,9 +104,19 @@ fn at(fields: &mut Fields<'_, '_>, key: &str, tz: &str) -> Option<u64> {
     }
 }
 
-fn check(name: &str, when: &When, pointer: &str, problems: &mut Vec<Problem>) {
+/// Reports what is wrong with the times, each at the key that says it where there is one.
+fn check(name: &str, when: &When, (pointer, written): (&str, &Value), problems: &mut Vec<Problem>) {
+    const KEYS: &[(Code, &str)] =
+        &[(Code::B028, "cron"), (Code::B029, "tz"), (Code::B029, "timezone"), (Code::B005, "jitter_seconds")];
+    let place = |problem: Problem| {
+        let says = |(code, key): &&(Code, &str)| *code == problem.code && written.get(key).is_some();
+        match KEYS.iter().find(says) {
+            Some((_, key)) => problem.pointer(format!("{pointer}/{key}")),
+            None => problem.pointer(pointer),
+        }
+    };
     if let Err(found) = Timing::of(name, when) {
-        problems.extend(found.into_iter().map(|problem| problem.pointer(pointer)));
+        problems.extend(found.into_iter().map(place));
     }
 }
 

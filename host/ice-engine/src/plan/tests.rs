@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use stock::{catalog, library};
 
+mod networks;
 pub(crate) mod stock;
 
 fn folder(name: &str) -> PathBuf {
@@ -29,12 +30,14 @@ fn outcome(text: &str, file: &str) -> Result<String, String> {
     }
 }
 
+/// What comes of a document: its text and its name.
+type Outcome<'a> = &'a dyn Fn(&str, &str) -> Result<String, String>;
+
 /// Compares every `x.yaml` and `x.json` of a folder with its sibling, and finds siblings without a document.
-fn check_folder(name: &str, extension: &str, least: usize) {
-    let folder = folder(name);
+fn check(folder: &Path, extension: &str, least: usize, outcome: Outcome<'_>) {
     let names = |path: PathBuf| path.file_name().and_then(|name| name.to_str()).expect("UTF-8 name").to_owned();
     let mut left: BTreeSet<String> =
-        fs::read_dir(&folder).expect("the folder is there").map(|entry| names(entry.expect("entry").path())).collect();
+        fs::read_dir(folder).expect("the folder is there").map(|entry| names(entry.expect("entry").path())).collect();
     let documents: Vec<String> =
         left.iter().filter(|name| name.ends_with(".yaml") || name.ends_with(".json")).cloned().collect();
     let mut wrong = Vec::new();
@@ -53,7 +56,7 @@ fn check_folder(name: &str, extension: &str, least: usize) {
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             fs::write(&path, &found).expect("writable");
         } else if fs::read_to_string(&path).unwrap_or_default() != found {
-            wrong.push(format!("--- {name}/{expected} should be\n{found}"));
+            wrong.push(format!("--- {} should be\n{found}", path.display()));
         }
     }
     assert!(wrong.is_empty(), "run again with UPDATE_EXPECT=1 and read the difference\n{}", wrong.join("\n"));
@@ -63,12 +66,12 @@ fn check_folder(name: &str, extension: &str, least: usize) {
 
 #[test]
 fn good_blueprints_plan_as_printed() {
-    check_folder("ok", "plan", 12);
+    check(&folder("ok"), "plan", 12, &outcome);
 }
 
 #[test]
 fn bad_blueprints_are_refused_as_printed() {
-    check_folder("bad", "err", 40);
+    check(&folder("bad"), "err", 40, &outcome);
 }
 
 fn kinds(path: &Path) -> BTreeSet<&'static str> {

@@ -141,6 +141,10 @@ impl Events for Cord {
         self.storing(0, self.inner.request_cancel(id, reason)).await
     }
 
+    async fn standing(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure> {
+        self.inner.standing(ids).await
+    }
+
     async fn cancel_requested(&self, id: &ExecutionId) -> Result<Option<String>, Failure> {
         self.inner.cancel_requested(id).await
     }

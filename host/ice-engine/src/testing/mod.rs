@@ -7,6 +7,7 @@ mod check;
 mod clock;
 mod cord;
 mod ports;
+mod schedules;
 mod store;
 mod tally;
 

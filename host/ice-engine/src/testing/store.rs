@@ -13,6 +13,8 @@ use semver::Version;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::schedules::Table;
+
 /// When the store stops answering, as if the machine had lost power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cut {
@@ -48,10 +50,12 @@ impl List {
     }
 }
 
-struct Inner {
+pub(super) struct Inner {
     lists: HashMap<ExecutionId, List>,
     documents: HashMap<Digest, Value>,
     versions: BTreeMap<(String, Version), NamedDocument>,
+    pub(super) schedules: Table,
+    refusal: Option<Failure>,
     clock: Arc<dyn Clock>,
     cut: Cut,
     stored: usize,
@@ -71,7 +75,9 @@ impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let (lists, documents, versions) = (HashMap::new(), HashMap::new(), BTreeMap::new());
-        let inner = Inner { lists, documents, versions, clock, cut: Cut::Never, stored: 0, held_up: None };
+        let (schedules, refusal) = (Table::default(), None);
+        let (cut, stored, held_up) = (Cut::Never, 0, None);
+        let inner = Inner { lists, documents, versions, schedules, refusal, clock, cut, stored, held_up };
         let (dark, gives_back, let_go) = (Notify::new(), Notify::new(), Notify::new());
         Arc::new(Self { inner: Mutex::new(inner), dark, gives_back, let_go })
     }
@@ -81,6 +87,11 @@ impl MemoryStore {
         let mut inner = self.lock();
         inner.cut = cut;
         inner.stored = 0;
+    }
+
+    /// Lets no execution begin any more, for this reason, until it is called with none.
+    pub fn refuse(&self, refusal: Option<Failure>) {
+        self.lock().refusal = refusal;
     }
 
     /// Gives the store the clock of a new runtime.
@@ -129,7 +140,7 @@ impl MemoryStore {
         rows
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().expect("no test panics in here")
     }
 
@@ -172,8 +183,11 @@ impl Events for MemoryStore {
         let mut inner = self.lock();
         let until = inner.clock.now_ms() + lease_ms;
         let list = List { name: name.into(), who: who.clone(), events: first.to_vec(), fence: 1, until, cancel: None };
+        if let Some(refusal) = &inner.refusal {
+            return Err(refusal.clone());
+        }
         if inner.lists.contains_key(id) {
-            return Err(lost(id));
+            return Err(Failure::never(Problem::new(Code::X044, format!("there is an execution `{id}` already"))));
         }
         inner.lists.insert(id.clone(), list);
         Ok(Lease { execution: id.clone(), fence: 1, until })
@@ -296,6 +310,12 @@ impl Events for MemoryStore {
 
     async fn cancel_requested(&self, id: &ExecutionId) -> Result<Option<String>, Failure> {
         Ok(self.lock().lists.get(id).ok_or_else(|| unknown(id))?.cancel.clone())
+    }
+
+    async fn standing(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure> {
+        let inner = self.lock();
+        let now = inner.clock.now_ms();
+        Ok(ids.iter().filter_map(|id| Some(inner.lists.get(id)?.row(id, now))).collect())
     }
 }
 

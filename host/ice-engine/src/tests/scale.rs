@@ -78,6 +78,10 @@ impl Events for Counting {
         Err(refused())
     }
 
+    async fn standing(&self, _ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure> {
+        Ok(Vec::new())
+    }
+
     async fn cancel_requested(&self, _id: &ExecutionId) -> Result<Option<String>, Failure> {
         Ok(None)
     }

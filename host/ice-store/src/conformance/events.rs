@@ -226,6 +226,22 @@ pub async fn listings_go_on_where_a_page_ended<S: Backend>(store: S, _clock: Arc
     assert_eq!(store.older(&anna(), &id("ghost"), 2).await.expect("older"), []);
 }
 
+/// The lines of a listing, of the executions that are named.
+pub async fn some_stand_without_the_others<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    for name in ["a", "b", "c"] {
+        let lease = store.create(&id(name), "n", &anna(), &lines(1, 1), 1000).await.expect("created");
+        if name == "b" {
+            store.append(&lease, &[finished(2, FinalStatus::Failed)]).await.expect("ended");
+        }
+    }
+    let mut rows = store.standing(&[id("c"), id("ghost"), id("b")]).await.expect("asked");
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
+    let listed: Vec<_> = store.list(&anna(), 9).await.expect("list").into_iter().rev().skip(1).collect();
+    assert_eq!(rows, listed);
+    assert_eq!(rows[0].status, "failed");
+    assert_eq!(store.standing(&[]).await.expect("asked"), []);
+}
+
 /// What was left is what runs and nobody holds: not what ended, waits, or is held.
 pub async fn what_was_left_is_found<S: Backend>(store: S, clock: Arc<ManualClock>) {
     for name in ["a", "b", "c", "d"] {

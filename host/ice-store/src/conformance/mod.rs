@@ -67,7 +67,7 @@ macro_rules! conformance {
                 a_list_has_no_holes, an_append_is_all_or_nothing, an_id_exists_once, an_unknown_id_is_named,
                 concurrent_appends_keep_every_list_in_order, concurrent_creates_of_one_id_let_one_win,
                 whole_lives_at_once_stay_apart, big_events_fit, the_status_follows_the_last_fact, listings_show_the_newest_of_their_owner,
-                listings_go_on_where_a_page_ended, what_was_left_is_found, many_short_lives_at_once;
+                listings_go_on_where_a_page_ended, some_stand_without_the_others, what_was_left_is_found, many_short_lives_at_once;
             waits: a_parked_execution_waits_until_anything_happens, open_waits_are_counted_as_they_come_and_go,
                 those_who_wait_are_listed_for_their_owner, what_is_due_comes_longest_overdue_first,
                 one_that_waits_can_be_asked_to_stop, many_appends_at_once_count_every_wait;
@@ -77,7 +77,8 @@ macro_rules! conformance {
                 renewing_keeps_others_out, a_released_lease_is_free_and_writes_no_more,
                 concurrent_claims_let_one_win, cancel_requests_reach_the_holder;
             schedules: a_schedule_comes_back_as_it_was_put, schedules_stay_with_their_owner, only_what_is_due_is_claimed,
-                concurrent_claims_of_one_tick_let_one_win, a_lost_claim_settles_nothing, a_paused_schedule_rests;
+                concurrent_claims_of_one_tick_let_one_win, a_lost_claim_settles_nothing, a_paused_schedule_rests,
+                applying_replaces_what_a_network_had, applying_takes_claims_away, a_resting_schedule_is_woken;
             documents: one_document_has_one_digest, a_document_comes_back_as_it_was_written,
                 an_unknown_digest_is_none, inexact_numbers_are_refused,
                 a_version_never_changes, versions_are_listed_newest_first, one_of_two_contents_becomes_the_version;

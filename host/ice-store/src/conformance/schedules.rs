@@ -6,17 +6,19 @@ use ice_core::budget::Budget;
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
 use ice_core::ports::ScheduleRow;
 use ice_core::problem::Code;
-use ice_core::schedule::{Schedule, When};
+use ice_core::schedule::{Schedule, Target, When};
 use serde_json::json;
 
 use super::{Backend, ManualClock, anna};
 
-fn row(name: &str, next: Option<UnixMs>) -> ScheduleRow {
+/// A schedule of [`anna`] that belongs to the network `news`.
+pub fn row(name: &str, next: Option<UnixMs>) -> ScheduleRow {
     let schedule = Schedule {
         name: name.into(),
         network: Some("news".into()),
         source: "news.yaml".into(),
-        blueprint: Digest::of(b"document"),
+        blueprint: Target::Document(Digest::of(b"document")),
+        enabled: true,
         when: When::new("0 7 * * 1-5"),
         inputs: json!({"city": "Oslo \u{1F600}"}).as_object().expect("a mapping").clone(),
         budget: Budget::default(),
@@ -29,6 +31,7 @@ pub async fn a_schedule_comes_back_as_it_was_put<S: Backend>(store: S, _clock: A
     let mut written = row("a", Some(10));
     written.execution = Some(ExecutionId("e".into()));
     written.planned = Some(4);
+    (written.schedule.blueprint, written.schedule.enabled) = (Target::Named("news@^1".into()), false);
     for next in [Some(10), None] {
         written.next = next;
         store.put_schedule(&written).await.expect("put");
@@ -107,4 +110,60 @@ pub async fn a_paused_schedule_rests<S: Backend>(store: S, _clock: Arc<ManualClo
     store.put_schedule(&ScheduleRow { paused: true, ..row("a", Some(10)) }).await.expect("put");
     assert_eq!(store.claim_schedule(10, 5).await.expect("asked"), None);
     assert_eq!(store.next_schedule().await.expect("asked"), None);
+}
+
+/// Names keep their history and a person's pause, and what the network no longer has goes.
+pub async fn applying_replaces_what_a_network_had<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    let bob = Identity { user: "bob".into(), ..anna() };
+    let named = |name: &str, network: Option<&str>| {
+        let mut row = row(name, Some(10));
+        row.schedule.network = network.map(str::to_owned);
+        row
+    };
+    let mut ran = named("ran", Some("news"));
+    (ran.execution, ran.planned) = (Some(ExecutionId("e".into())), Some(4));
+    let paused = ScheduleRow { paused: true, ..named("paused", Some("news")) };
+    let others = [named("gone", Some("other")), ScheduleRow { who: bob.clone(), ..named("gone", Some("news")) }];
+    for row in [&ran, &paused, &named("free", None), &others[1]] {
+        store.put_schedule(row).await.expect("put");
+    }
+    store.put_schedule(&named("gone", Some("news"))).await.expect("put");
+    let fresh = |name| ScheduleRow { last: 77, next: Some(90), ..named(name, Some("news")) };
+    let off = ScheduleRow { paused: true, ..fresh("off") };
+    let rows = [fresh("ran"), fresh("paused"), off.clone(), fresh("new")];
+    let written = store.apply_schedules(&anna(), Some("news"), &rows).await.expect("applied");
+    let expected = [ran, ScheduleRow { paused: true, ..fresh("paused") }, off, fresh("new")];
+    assert_eq!(written, expected);
+    let mut all = store.schedules(Some(&anna()), 9).await.expect("listed");
+    assert_eq!(
+        all.iter().map(|row| row.schedule.name.as_str()).collect::<Vec<_>>(),
+        ["free", "new", "off", "paused", "ran"]
+    );
+    all.retain(|row| row.schedule.name != "free");
+    assert!(expected.iter().all(|row| all.contains(row)));
+    assert_eq!(store.schedules(Some(&bob), 9).await.expect("listed").len(), 1, "somebody else's network of the name");
+    assert_eq!(store.apply_schedules(&anna(), Some("news"), &[]).await.expect("applied"), []);
+    assert_eq!(store.schedules(Some(&anna()), 9).await.expect("listed"), [named("free", None)]);
+}
+
+/// A claim on what is replaced settles nothing, and the new one can be claimed at once.
+pub async fn applying_takes_claims_away<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    store.put_schedule(&row("a", Some(10))).await.expect("put");
+    let old = store.claim_schedule(10, 100).await.expect("asked").expect("due");
+    store.apply_schedules(&anna(), None, &[row("a", Some(10))]).await.expect("applied");
+    assert_eq!(store.settle_schedule(&old).await.expect_err("lost").problem.code, Code::X026);
+    assert!(store.claim_schedule(10, 100).await.expect("asked").is_some());
+}
+
+/// It can be claimed earlier, and never later.
+pub async fn a_resting_schedule_is_woken<S: Backend>(store: S, _clock: Arc<ManualClock>) {
+    store.put_schedule(&row("a", Some(50))).await.expect("put");
+    assert!(store.wake_schedule(&anna(), "a", 20).await.expect("asked"));
+    assert!(!store.wake_schedule(&anna(), "a", 30).await.expect("asked"));
+    assert!(!store.wake_schedule(&anna(), "b", 30).await.expect("asked"));
+    assert_eq!(store.next_schedule().await.expect("asked"), Some(20));
+    for resting in [ScheduleRow { paused: true, ..row("a", Some(50)) }, row("a", None)] {
+        store.put_schedule(&resting).await.expect("put");
+        assert!(!store.wake_schedule(&anna(), "a", 20).await.expect("asked"));
+    }
 }

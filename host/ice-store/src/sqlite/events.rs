@@ -1,7 +1,5 @@
 //! Executions and their event lists: leases, reading, listing. Beginning, continuing and giving back are in `group.rs`.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use ice_core::event::Event;
 use ice_core::id::{ExecutionId, Identity, UnixMs};
@@ -13,7 +11,7 @@ use super::append::Append;
 use super::group::{Create, Part, Work};
 use super::writer::Order;
 use crate::fault::{Fault, integer, natural};
-use crate::list::{RUNNING, WAITING, event, fenced, held, holds, no_execution};
+use crate::list::{Line, RUNNING, WAITING, event, fenced, held, holds, lines, no_execution};
 
 #[async_trait]
 impl Events for Store {
@@ -140,6 +138,12 @@ impl Events for Store {
         })
         .await
     }
+
+    async fn standing(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure> {
+        let ids = serde_json::to_string(ids).expect("ids are text");
+        let now = self.inner.clock.now_ms();
+        Store::read(self, move |connection| Box::pin(standing(connection, ids, now))).await
+    }
 }
 
 impl Store {
@@ -219,25 +223,18 @@ async fn list(
     const OLDER: &str = "select id, name, status, started, updated, events, holder, lease_until, waits from executions \
         where org = ?1 and usr = ?2 and (started, id) < (select started, id from executions where id = ?4) \
         order by started desc, id desc limit ?3";
-    type Row = (String, String, String, i64, i64, i64, Option<String>, i64, i64);
     let query = sqlx::query_as(if than.is_some() { OLDER } else { LIST });
     let query = query.bind(who.org).bind(who.user).bind(limit);
     let query = if let Some(than) = than { query.bind(than) } else { query };
-    let rows: Vec<Row> = query.fetch_all(connection).await?;
-    // Usually one process holds them all: it is looked up once.
-    let mut known: HashMap<String, bool> = HashMap::new();
-    let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
-    let row = |(id, name, status, started, updated, events, holder, until, waits): Row| ExecutionRow {
-        id: ExecutionId(id),
-        name,
-        status,
-        started: natural(started),
-        updated: natural(updated),
-        events: natural(events),
-        held: now < natural(until) && holder.is_some_and(&mut lives),
-        waits: natural(waits),
-    };
-    Ok(rows.into_iter().map(row).collect())
+    let rows: Vec<Line> = query.fetch_all(connection).await?;
+    Ok(lines(rows, now))
+}
+
+async fn standing(connection: &mut SqliteConnection, ids: String, now: UnixMs) -> Result<Vec<ExecutionRow>, Fault> {
+    const STANDING: &str = "select id, name, status, started, updated, events, holder, lease_until, waits \
+        from executions where id in (select value from json_each(?1))";
+    let rows: Vec<Line> = sqlx::query_as(STANDING).bind(ids).fetch_all(connection).await?;
+    Ok(lines(rows, now))
 }
 
 /// Whether a holder lives can only be asked here, so every running execution is looked at.

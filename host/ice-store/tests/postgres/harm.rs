@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use ice_core::ports::{Events, MemoryRows, Retry};
+use ice_core::ports::{Events, MemoryRows, Retry, Schedules};
 use ice_core::problem::Code;
 use ice_store::Options;
+use ice_store::conformance::schedules::row;
 use ice_store::conformance::{anna, line, lines};
 use sqlx::{Connection, Executor};
 
@@ -108,4 +109,34 @@ async fn a_fact_of_another_version_is_named() {
     let failure = Events::read(&store, &id("e"), 0, 10).await.unwrap_err();
     assert_eq!(failure.problem.code, Code::C043);
     assert!(failure.problem.message.contains("event 2"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_read_is_not_in_the_way_of_the_others() {
+    let (store, database) = server::exact(clock()).await;
+    for (name, next) in [("first", 10), ("second", 20)] {
+        store.put_schedule(&row(name, Some(next))).await.unwrap();
+    }
+    let harm = "update schedules set document = '{\"of\": \"the future\"}' where name = 'first'";
+    server::plain().tamper(&database, harm).await;
+    let failure = store.claim_schedule(20, 100).await.unwrap_err();
+    assert!(failure.problem.message.contains("`first`"), "{failure}");
+    assert_eq!(store.claim_schedule(20, 100).await.unwrap().unwrap().row.schedule.name, "second");
+}
+
+#[tokio::test]
+async fn a_network_is_applied_whole_or_not_at_all() {
+    const HARM: &str = "create function harm() returns trigger language plpgsql as $$ begin \
+        raise exception 'no'; end $$; create trigger harm before insert on schedules for each row \
+        when (new.name = 'b') execute function harm()";
+    let (store, database) = server::exact(clock()).await;
+    for name in ["a", "gone"] {
+        store.put_schedule(&row(name, Some(10))).await.unwrap();
+    }
+    let before = store.schedules(None, 9).await.unwrap();
+    server::plain().tamper(&database, HARM).await;
+    let failure =
+        store.apply_schedules(&anna(), Some("news"), &[row("a", Some(70)), row("b", None)]).await.unwrap_err();
+    assert!(failure.problem.help.is_some(), "{failure}");
+    assert_eq!(store.schedules(None, 9).await.unwrap(), before, "neither written nor removed");
 }

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
 
-use ice_core::ports::{Events, MemoryRows, Retry};
+use ice_core::ports::{Events, MemoryRows, Retry, Schedules};
 use ice_core::problem::Code;
 use ice_store::Options;
+use ice_store::conformance::schedules::row;
 use ice_store::conformance::{anna, line, lines};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
@@ -111,4 +112,40 @@ async fn a_database_that_another_process_keeps_locked_is_a_problem_that_may_pass
     assert_eq!(Events::read(&store, &id("e"), 0, 1).await.unwrap(), [], "readers are not locked out");
     other.execute("rollback").await.unwrap();
     store.append(&lease, &lines(1, 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_read_is_not_in_the_way_of_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ice.db");
+    let store = open(&path).await;
+    for (name, next) in [("first", 10), ("second", 20)] {
+        store.put_schedule(&row(name, Some(next))).await.unwrap();
+    }
+    tamper(&path, "update schedules set document = '{\"of\": \"the future\"}' where name = 'first'").await;
+    let failure = store.claim_schedule(20, 100).await.unwrap_err();
+    assert_eq!(failure.problem.code, Code::X047);
+    assert!(failure.problem.message.contains("`first`"), "{failure}");
+    assert_eq!(store.claim_schedule(20, 100).await.unwrap().unwrap().row.schedule.name, "second");
+    assert_eq!(store.claim_schedule(20, 100).await.unwrap(), None);
+    assert!(store.remove_schedule(&anna(), "first").await.unwrap());
+    assert_eq!(store.schedules(None, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_network_is_applied_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ice.db");
+    let store = open(&path).await;
+    for name in ["a", "gone"] {
+        store.put_schedule(&row(name, Some(10))).await.unwrap();
+    }
+    let before = store.schedules(None, 9).await.unwrap();
+    const HARM: &str = "create trigger harm before insert on schedules when new.name = 'b' \
+        begin select raise(abort, 'no'); end";
+    tamper(&path, HARM).await;
+    let failure =
+        store.apply_schedules(&anna(), Some("news"), &[row("a", Some(70)), row("b", None)]).await.unwrap_err();
+    assert!(failure.problem.help.is_some(), "{failure}");
+    assert_eq!(store.schedules(None, 9).await.unwrap(), before, "neither written nor removed");
 }
