@@ -1,10 +1,11 @@
 //! What both backends know of an event list: its rows, which events may be put at its end, who may put them there,
 //! and the words of every refusal. Pure; the SQL is the backends'.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ice_core::event::{Event, Fact, FinalStatus};
-use ice_core::id::{NodePath, UnixMs};
+use ice_core::id::{ExecutionId, NodePath, UnixMs};
 use ice_core::problem::{Code, Problem};
 
 use crate::fault::{integer, natural};
@@ -151,6 +152,18 @@ pub(crate) fn event(id: &str, seq: i64, at: i64, path: String, attempt: u32, fac
 /// that share a database may differ; a lease therefore has to be long against that difference.
 pub(crate) fn holds(holder: &str, until: UnixMs, now: UnixMs) -> bool {
     now < until && !Holder::parse(holder).is_some_and(|holder| holder.is_gone())
+}
+
+/// The first `limit` of these executions that no process holds, each with its holder and until when it holds it.
+pub(crate) fn free(rows: Vec<(String, Option<String>, i64)>, now: UnixMs, limit: u32) -> Vec<ExecutionId> {
+    // Usually one process holds them all: it is looked up once.
+    let mut known: HashMap<String, bool> = HashMap::new();
+    let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
+    let left = rows.into_iter().filter_map(|(id, holder, until)| {
+        let held = now < natural(until) && holder.is_some_and(&mut lives);
+        (!held).then_some(ExecutionId(id))
+    });
+    left.take(limit as usize).collect()
 }
 
 fn gap(expected: u64, found: u64) -> Problem {

@@ -61,6 +61,7 @@ struct Inner {
 pub struct MemoryStore {
     inner: Mutex<Inner>,
     dark: Notify,
+    appended: Notify,
 }
 
 impl MemoryStore {
@@ -68,7 +69,7 @@ impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let (lists, documents, versions) = (HashMap::new(), HashMap::new(), BTreeMap::new());
         let inner = Inner { lists, documents, versions, clock, cut: Cut::Never, stored: 0 };
-        Arc::new(Self { inner: Mutex::new(inner), dark: Notify::new() })
+        Arc::new(Self { inner: Mutex::new(inner), dark: Notify::new(), appended: Notify::new() })
     }
 
     /// Sets when the store goes dark, and counts stored events from here.
@@ -208,6 +209,8 @@ impl Events for MemoryStore {
             assert_eq!(event.seq, expected, "events are numbered without gaps");
             list.events.push(event.clone());
         }
+        drop(inner);
+        self.appended.notify_waiters();
         Ok(())
     }
 
@@ -216,6 +219,18 @@ impl Events for MemoryStore {
         let list = inner.lists.get(id).ok_or_else(|| unknown(id))?;
         let limit = usize::try_from(limit).expect("32 bits fit");
         Ok(list.events.iter().filter(|event| event.seq > after).take(limit).cloned().collect())
+    }
+
+    async fn follow(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
+        loop {
+            // Before the reading: what is appended after it wakes.
+            let appended = self.appended.notified();
+            let page = self.read(id, after, limit).await?;
+            if !page.is_empty() {
+                return Ok(page);
+            }
+            appended.await;
+        }
     }
 
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
