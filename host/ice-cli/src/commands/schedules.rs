@@ -1,6 +1,7 @@
 //! `ice schedules`: what runs at which times.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
 use ice_core::budget::Budget;
@@ -11,11 +12,13 @@ use ice_engine::{Handle, Started, Timetable};
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
+use super::cassette::CassetteArgs;
 use super::inputs::InputArgs;
 use crate::config::Config;
 use crate::output::Output;
+use crate::view::watch::{self, Report, Stay};
 use crate::wire::{Host, Storage};
-use crate::{interrupt, networks, view};
+use crate::{interrupt, networks};
 
 /// Schedules that are listed.
 const LISTED_MAX: u32 = 10_000;
@@ -53,11 +56,7 @@ pub(crate) enum SchedulesCommand {
         #[arg(short = 'n', default_value_t = 5)]
         count: usize,
     },
-    /// Run what a schedule runs, now and beside its times
-    RunNow {
-        /// Its name
-        name: String,
-    },
+    RunNow(RunNowArgs),
     Serve(ServeArgs),
 }
 
@@ -118,6 +117,23 @@ pub(crate) struct ServeArgs {
     once: bool,
 }
 
+/// Run what a schedule runs, now and beside its times
+///
+/// It is shown as `ice run` shows a blueprint: as a tree on a terminal, elsewhere and with `--json` as JSON lines, every
+/// event and at last `{"event": "result", …}`.
+///
+/// Example: ice schedules run-now morning --record morning.jsonl
+#[derive(clap::Args)]
+pub(crate) struct RunNowArgs {
+    /// Its name
+    name: String,
+    /// Stay while it waits for answers
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    cassette: CassetteArgs,
+}
+
 pub(crate) async fn run(command: SchedulesCommand, config: &Config, output: &Output) -> Outcome {
     match command {
         SchedulesCommand::Add(args) => add(*args, config, output).await,
@@ -144,12 +160,7 @@ pub(crate) async fn run(command: SchedulesCommand, config: &Config, output: &Out
             Ok(Exit::Done)
         }
         SchedulesCommand::Next { name, count } => next(&name, count, config, output).await,
-        SchedulesCommand::RunNow { name } => {
-            let (_, row) = find(&name, config).await?;
-            let host = Host::open(config, output).await?;
-            let handle = timetable(&host, config).await?.run_now(&row).await?;
-            view::follow(handle, &host, output).await
-        }
+        SchedulesCommand::RunNow(args) => run_now(args, config, output).await,
         SchedulesCommand::Serve(args) => serve(args, config, output).await,
     }
 }
@@ -158,9 +169,17 @@ fn one(problem: Problem) -> Vec<Problem> {
     vec![problem]
 }
 
-async fn timetable(host: &Host, config: &Config) -> Result<Timetable, Vec<Problem>> {
-    let storage = Storage::open(config).await.map_err(one)?;
-    Ok(Timetable::new(host.engine.clone(), storage.store as _))
+fn timetable(host: &Host) -> Timetable {
+    Timetable::new(host.engine.clone(), Arc::clone(&host.storage().store) as _)
+}
+
+async fn run_now(args: RunNowArgs, config: &Config, output: &Output) -> Outcome {
+    let (storage, row) = find(&args.name, config).await?;
+    let tape = args.cassette.open()?;
+    let host = Host::over(storage, config, output, tape.cassette())?;
+    let handle = timetable(&host).run_now(&row).await?;
+    let outcome = watch::run(handle, Vec::new(), Report::Events(Stay::of(args.follow)), &host, output).await;
+    tape.finish(outcome, output)
 }
 
 async fn find(name: &str, config: &Config) -> Result<(Storage, ScheduleRow), Vec<Problem>> {
@@ -236,7 +255,8 @@ async fn next(name: &str, count: usize, config: &Config, output: &Output) -> Out
 async fn add(args: AddArgs, config: &Config, output: &Output) -> Outcome {
     let inputs = args.inputs.read()?;
     if let Some(file) = &args.network {
-        return apply(&networks::read(file)?, file, inputs, config, output).await;
+        let source = networks::read(file)?;
+        return apply(&source, file, inputs, &Host::open(config, output).await?, config, output).await;
     }
     let (name, what) = (args.name.clone().unwrap_or_default(), args.what.clone().unwrap_or_default());
     let when = when(&args)?;
@@ -256,9 +276,8 @@ async fn add(args: AddArgs, config: &Config, output: &Output) -> Outcome {
             document
         }
     };
-    let storage = Storage::open(config).await.map_err(one)?;
-    let row = row(name, None, what, document, when, inputs, &host, &storage, config).await?;
-    write(&storage, row, output).await
+    let row = row(name, None, what, document, when, inputs, &host, config).await?;
+    write(host.storage(), row, output).await
 }
 
 fn when(args: &AddArgs) -> Result<When, Vec<Problem>> {
@@ -293,12 +312,11 @@ async fn row(
     when: When,
     inputs: Map<String, Value>,
     host: &Host,
-    storage: &Storage,
     config: &Config,
 ) -> Result<ScheduleRow, Vec<Problem>> {
     let parsed = ice_core::blueprint::Parsed::from_value(document)?;
     host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
-    let document = &parsed.blueprint.document;
+    let (storage, document) = (host.storage(), &parsed.blueprint.document);
     let stored = Documents::put(&*storage.store, "blueprint", document).await;
     let blueprint = stored.map_err(|failure| one(failure.problem))?;
     let budget: Budget = config.budget;
@@ -313,12 +331,12 @@ pub(crate) async fn apply(
     source: &networks::Source,
     file: &Path,
     inputs: Map<String, Value>,
+    host: &Host,
     config: &Config,
     output: &Output,
 ) -> Outcome {
     let network = &source.network;
-    let host = Host::open(config, output).await?;
-    let storage = Storage::open(config).await.map_err(one)?;
+    let storage = host.storage();
     let mut rows = Vec::new();
     for planned in &network.schedules {
         let document = source.blueprint(&planned.members)?.blueprint.document;
@@ -326,7 +344,7 @@ pub(crate) async fn apply(
         given.extend(planned.inputs.clone());
         let (name, from) = (planned.name.clone(), file.display().to_string());
         let of = Some(network.name.clone());
-        let row = row(name, of, from, document, planned.when.clone(), given, &host, &storage, config).await?;
+        let row = row(name, of, from, document, planned.when.clone(), given, host, config).await?;
         rows.push(ScheduleRow { paused: !planned.enabled, ..row });
     }
     let failed = |failure: ice_core::ports::Failure| one(failure.problem);
@@ -348,7 +366,7 @@ pub(crate) async fn apply(
 
 async fn serve(args: ServeArgs, config: &Config, output: &Output) -> Outcome {
     let host = Host::open(config, output).await?;
-    let timetable = timetable(&host, config).await?;
+    let timetable = timetable(&host);
     if args.once {
         return once(&timetable, output).await;
     }
