@@ -33,7 +33,7 @@ fn says(version: &str) -> String {
 impl Ran {
     /// Standard output as JSON lines; the last one is the result.
     #[track_caller]
-    fn lines(&self) -> (Vec<Value>, Value) {
+    pub(crate) fn lines(&self) -> (Vec<Value>, Value) {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let mut lines: Vec<Value> = self.out.lines().map(parse).collect();
         let result = lines.pop().unwrap_or_else(|| panic!("no line; {}", self.err));
@@ -224,7 +224,7 @@ fn a_budget_of_nothing_stops_a_paid_call_before_it_is_made() {
 }
 
 /// Runs `ice` on a terminal of 80 columns and 24 rows; what it wrote, both streams together.
-fn on_a_terminal(home: &Home, environment: &[&str], args: &str) -> String {
+pub(crate) fn on_a_terminal(home: &Home, environment: &[&str], args: &str) -> String {
     let ice = env!("CARGO_BIN_EXE_ice");
     let command = format!("stty rows 24 cols 80; {} {ice} {args}", environment.join(" "));
     let ran = Command::new("script")

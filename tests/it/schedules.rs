@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::home::Home;
+use crate::run::on_a_terminal;
 
 const HELLO: &str = "
 inputs: {required: [who]}
@@ -28,8 +29,14 @@ outputs: {text: '{{ second.text }}'}
     std::fs::write(&file, network).unwrap();
     let checked = home.run(&["run-network", &file, "--check", "--json"]).exits(0).json();
     assert_eq!((&checked["network"], &checked["members"]), (&json!("greetings"), &json!(2)));
-    let ran = home.run(&["run-network", &file, "--input", "who=bob", "--json"]).exits(0).json();
-    assert_eq!(ran["outputs"]["text"], "hello hello bob");
+    let tape = home.file("tape.jsonl");
+    let (events, result) = home.run(&["run-network", &file, "--input", "who=bob", "--record", &tape]).exits(0).lines();
+    assert_eq!(result["outputs"]["text"], "hello hello bob");
+    assert_eq!(events.last().map(|event| &event["event"]), Some(&json!("execution_finished")));
+    let (_, again) = home.run(&["run-network", &file, "--input", "who=bob", "--replay", &tape]).exits(0).lines();
+    assert_eq!(again["outputs"], result["outputs"]);
+    let shown = on_a_terminal(&home, &[], &format!("run-network {file} --input who=bob"));
+    assert!(shown.contains("✓ first") && shown.contains("✓ second"), "a tree: {shown}");
     std::fs::write(&file, network.replace("./hello.yaml", "./gone.yaml")).unwrap();
     assert!(home.run(&["run-network", &file, "--check"]).exits(2).err.contains("gone.yaml"));
 }
@@ -47,7 +54,7 @@ fn a_schedule_is_added_looked_at_run_paused_and_removed() {
     assert_eq!(next.as_array().map(Vec::len), Some(3), "{next}");
     assert!(home.run(&["schedules", "list"]).exits(0).out.contains("morning"));
     let ran = home.run(&["schedules", "run-now", "morning", "--json"]).exits(0);
-    assert!(ran.out.contains("hello bob"), "{}", ran.out);
+    assert_eq!(ran.lines().1["outputs"]["text"], "hello bob", "{}", ran.out);
     home.run(&["schedules", "serve", "--once"]).exits(0);
     home.run(&["schedules", "pause", "morning"]).exits(0);
     home.run(&["schedules", "resume", "morning"]).exits(0);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ice_capabilities::llm::ProviderOptions;
+use ice_capabilities::llm::{Patient, ProviderOptions};
 use ice_capabilities::{Cassette, Egress, EgressOptions, LlmOptions, MemoryOptions, Models, SearchMemory, Secrets};
 use ice_capabilities::{SystemClock, SystemResolver};
 use ice_core::catalog::{BundleEntry, Catalog};
@@ -36,9 +36,6 @@ use crate::project;
 
 pub(crate) use network::{Indexes, Network, credentials, refuse_dynamic};
 pub(crate) use supply::{ARCHIVE_ENDING, archive, host_version, inspect, take_revocations, unlisted_before};
-
-/// How often a busy model provider is asked again before the node or agent sees the failure.
-const LLM_RETRIES: u32 = 2;
 
 /// Where things stand in the home.
 pub(crate) struct Layout<'a>(pub(crate) &'a Path);
@@ -198,8 +195,13 @@ impl Host {
         let egress = Arc::new(egress(config)?);
         let models = Arc::new(Models::new(llm_options(config)?, Arc::clone(&egress))?);
         let rows: Arc<dyn MemoryRows> = Arc::clone(&storage.store) as _;
-        let llm: Arc<dyn Llm> = Arc::clone(&models) as _;
-        let llm = cassette.map_or_else(|| Arc::clone(&llm), |cassette| cassette.llm(Arc::clone(&llm)));
+        let taped = |llm: Arc<dyn Llm>| match cassette {
+            Some(cassette) => cassette.llm(llm),
+            None => llm,
+        };
+        let llm = taped(Arc::clone(&models) as _);
+        // Nodes have retry policies; components have nobody who would ask again for them.
+        let patient = taped(Patient::new(Arc::clone(&models) as _, Arc::clone(&storage.clock)));
         let memory = SearchMemory::new(rows, Arc::clone(&storage.clock), MemoryOptions::default());
         let memory: Arc<dyn Memory> = match models.embedder() {
             Some(embedder) => Arc::new(memory.with_embedder(Arc::clone(&llm), embedder)),
@@ -210,7 +212,7 @@ impl Host {
         let options = RuntimeOptions { cache_dir: Some(Layout(&config.home).cache()), limits: limits(config) };
         let ports = RuntimePorts {
             artifacts: Arc::clone(&installed.plugins) as _,
-            llm: Arc::clone(&llm),
+            llm: patient,
             memory: Arc::clone(&memory),
             http: Arc::clone(&http),
             clock: Arc::clone(&storage.clock),
@@ -324,7 +326,6 @@ fn llm_options(config: &Config) -> Result<LlmOptions, Vec<Problem>> {
         default_model: config.llm.model.clone(),
         embedder: config.llm.embedder.clone(),
         prices_toml: prices_toml.transpose()?,
-        retries: LLM_RETRIES,
         ..LlmOptions::default()
     })
 }

@@ -6,7 +6,9 @@ mod documents;
 mod llm;
 
 pub use documents::{Documents, NamedDocument, check_name, sort_versions, taken};
-pub use llm::{DeltaSink, Embeddings, Llm, LlmReply, LlmRequest, Message, ModelInfo, Role, ToolCall, ToolSpec};
+pub use llm::{
+    DeltaSink, Embeddings, Llm, LlmReply, LlmRequest, Message, ModelInfo, Patience, Role, ToolCall, ToolSpec,
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
