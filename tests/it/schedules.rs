@@ -35,7 +35,7 @@ outputs: {text: '{{ second.text }}'}
     assert_eq!(events.last().map(|event| &event["event"]), Some(&json!("execution_finished")));
     let (_, again) = home.run(&["run-network", &file, "--input", "who=bob", "--replay", &tape]).exits(0).lines();
     assert_eq!(again["outputs"], result["outputs"]);
-    let shown = on_a_terminal(&home, &[], &format!("run-network {file} --input who=bob"));
+    let shown = on_a_terminal(&home, &["TERM=xterm", "NO_COLOR=1"], &format!("run-network {file} --input who=bob"));
     assert!(shown.contains("✓ first") && shown.contains("✓ second"), "a tree: {shown}");
     std::fs::write(&file, network.replace("./hello.yaml", "./gone.yaml")).unwrap();
     assert!(home.run(&["run-network", &file, "--check"]).exits(2).err.contains("gone.yaml"));

@@ -6,8 +6,7 @@
 //! committed before the mark is, and so is read; one that comes after it sees the mark, and tells.
 //!
 //! What was told while the connection that listens was gone is not known: whoever follows looks when it is there again.
-//! A connection that died without a word, or a pooler that hands out connections by the transaction and so loses
-//! `LISTEN`, is why a follower looks by itself now and then as well.
+//! A connection that died without a word is why a follower looks by itself now and then as well.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
