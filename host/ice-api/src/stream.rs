@@ -79,7 +79,7 @@ impl Follower {
             () = shared.stopped() => return None,
         };
         match next {
-            Ok(live) => Some(sent(live?)),
+            Ok(live) => Some(sent(live)),
             Err(problem) => {
                 // An answer has begun; its end is all that can be said.
                 (shared.options.log)(&problem);
@@ -88,10 +88,11 @@ impl Follower {
         }
     }
 
-    async fn look(&mut self) -> Result<Option<Live>, Problem> {
+    /// The next thing to see; waits for it.
+    async fn look(&mut self) -> Result<Live, Problem> {
         loop {
             if let Some(event) = self.page.pop_front() {
-                return Ok(Some(self.take(Arc::new(event))));
+                return Ok(self.take(Arc::new(event)));
             }
             let parts = &self.api.0.parts;
             if self.live.is_none() {
@@ -99,8 +100,8 @@ impl Follower {
             }
             if let Some(live) = &mut self.live {
                 match live.next().await? {
-                    Some(Live::Event(event)) => return Ok(Some(self.take(event))),
-                    Some(delta) => return Ok(Some(delta)),
+                    Some(Live::Event(event)) => return Ok(self.take(event)),
+                    Some(delta) => return Ok(delta),
                     // This process gave it back, or lost it: it goes on elsewhere, or later.
                     None => self.live = None,
                 }

@@ -19,8 +19,9 @@ use tokio::task::AbortHandle;
 use super::{Store, opening};
 use crate::bell::Bell;
 
-/// Between two looks: a person sees no delay in the longest, and the shortest is long against a look.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// Between two looks. A person sees no delay in the longest. The shortest bounds how often all followers read while
+/// another process writes without end: which execution it was is not said.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// The pause before a connection that failed is made again.
