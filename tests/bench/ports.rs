@@ -104,6 +104,10 @@ impl Events for InMemory {
         refused()
     }
 
+    async fn follow(&self, _: &ExecutionId, _: u64, _: u32) -> Result<Vec<Event>, Failure> {
+        refused()
+    }
+
     async fn list(&self, _: &Identity, _: u32) -> Result<Vec<ExecutionRow>, Failure> {
         refused()
     }

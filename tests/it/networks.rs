@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::home::Home;
+use crate::run::on_a_terminal;
 
 pub(crate) const HELLO: &str = "
 inputs: {required: [who]}
@@ -27,8 +28,14 @@ outputs: {text: '{{ second.text }}'}
     let file = home.write("network.yaml", network);
     let checked = home.run(&["run-network", &file, "--check", "--json"]).exits(0).json();
     assert_eq!((&checked["network"], &checked["members"]), (&json!("greetings"), &json!(2)));
-    let ran = home.run(&["run-network", &file, "--input", "who=bob", "--json"]).exits(0).json();
-    assert_eq!(ran["outputs"]["text"], "hello hello bob");
+    let tape = home.file("tape.jsonl");
+    let (events, result) = home.run(&["run-network", &file, "--input", "who=bob", "--record", &tape]).exits(0).lines();
+    assert_eq!(result["outputs"]["text"], "hello hello bob");
+    assert_eq!(events.last().map(|event| &event["event"]), Some(&json!("execution_finished")));
+    let (_, again) = home.run(&["run-network", &file, "--input", "who=bob", "--replay", &tape]).exits(0).lines();
+    assert_eq!(again["outputs"], result["outputs"]);
+    let shown = on_a_terminal(&home, &["TERM=xterm", "NO_COLOR=1"], &format!("run-network {file} --input who=bob"));
+    assert!(shown.contains("✓ first") && shown.contains("✓ second"), "a tree: {shown}");
     home.write("network.yaml", network.replace("./hello.yaml", "./gone.yaml"));
     assert!(home.run(&["run-network", &file, "--check"]).exits(2).err.contains("gone.yaml"));
     // What only planning finds has the line of the network.
@@ -44,7 +51,7 @@ fn what_ice_new_begins_is_checked_run_and_scheduled() {
     let made = home.run(&["new", "network", "evening", "--out", &out, "--json"]).exits(0).json();
     let file = made["files"][0].as_str().unwrap().to_owned();
     home.run(&["run-network", &file, "--check"]).exits(0);
-    let ran = home.run(&["run-network", &file, "--json"]).exits(0).json();
+    let (_, ran) = home.run(&["run-network", &file, "--json"]).exits(0).lines();
     assert_eq!(ran["status"], "completed", "{ran}");
     assert!(ran["outputs"].as_object().is_some_and(|outputs| !outputs.is_empty()), "{ran}");
     // The example in the comment is one.

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::home::{Home, Ran, root};
+use crate::servers::Server;
 
 /// Greets through a real component.
 const HELLO: &str = "
@@ -33,7 +34,7 @@ fn says(version: &str) -> String {
 impl Ran {
     /// Standard output as JSON lines; the last one is the result.
     #[track_caller]
-    fn lines(&self) -> (Vec<Value>, Value) {
+    pub(crate) fn lines(&self) -> (Vec<Value>, Value) {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let mut lines: Vec<Value> = self.out.lines().map(parse).collect();
         let result = lines.pop().unwrap_or_else(|| panic!("no line; {}", self.err));
@@ -208,6 +209,45 @@ fn following_stays_until_somebody_answered() {
     assert_eq!((&result["event"], &result["outputs"]["approved"]), (&json!("result"), &json!(true)), "{seen}");
 }
 
+/// Nobody is told that a process died; the one who follows its execution finds out, and says what to do.
+#[test]
+fn one_whose_process_died_is_not_followed_for_ever() {
+    let home = Home::empty();
+    let server = Server::start(|_, _| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let file = home.write(
+        "slow.yaml",
+        "schema_version: '1.2.0'\nnodes: [{id: a, type: llm, prompt: hello, llm_config: {model: gpt-4o}}]\n",
+    );
+    let mut runs = home
+        .ice()
+        .env("OPENAI_API_KEY", "sk-test-0123456789abcdef")
+        .env("OPENAI_BASE_URL", format!("{}/v1", server.url()))
+        .args(["run", &file, "--quiet"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    server.wait_for(1);
+    let listed = home.run(&["executions", "list", "--json"]).exits(0).json();
+    let id = listed[0]["id"].as_str().unwrap();
+    let mut follows = home.ice();
+    let mut follows =
+        follows.args(["run", "--follow", id]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = std::io::BufReader::new(follows.stdout.take().unwrap());
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut out, &mut first).unwrap();
+    assert!(first.contains("execution_started"), "{first}");
+    runs.kill().unwrap(); // SIGKILL
+    runs.wait().unwrap();
+    let ended = follows.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("left by its process") && said.contains(&format!("ice executions resume {id}")), "{said}");
+}
+
 #[test]
 fn a_budget_of_nothing_stops_a_paid_call_before_it_is_made() {
     let home = Home::empty();
@@ -224,7 +264,7 @@ fn a_budget_of_nothing_stops_a_paid_call_before_it_is_made() {
 }
 
 /// Runs `ice` on a terminal of 80 columns and 24 rows; what it wrote, both streams together.
-fn on_a_terminal(home: &Home, environment: &[&str], args: &str) -> String {
+pub(crate) fn on_a_terminal(home: &Home, environment: &[&str], args: &str) -> String {
     let ice = env!("CARGO_BIN_EXE_ice");
     let command = format!("stty rows 24 cols 80; {} {ice} {args}", environment.join(" "));
     let ran = Command::new("script")

@@ -16,7 +16,7 @@ fn a_schedule_is_added_looked_at_run_paused_and_removed() {
     assert_eq!(next.as_array().map(Vec::len), Some(3), "{next}");
     assert!(home.run(&["schedules", "list"]).exits(0).out.contains("morning"));
     let ran = home.run(&["schedules", "run-now", "morning", "--json"]).exits(0);
-    assert!(ran.out.contains("hello bob"), "{}", ran.out);
+    assert_eq!(ran.lines().1["outputs"]["text"], "hello bob", "{}", ran.out);
     home.run(&["schedules", "serve", "--once"]).exits(0);
     home.run(&["schedules", "pause", "morning"]).exits(0);
     assert!(home.run(&["schedules", "list"]).exits(0).out.contains("next paused"));

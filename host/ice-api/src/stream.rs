@@ -1,8 +1,8 @@
 //! Events of an execution as server-sent events: `id` is the sequence number, `event` the kind of fact, `data` the event
 //! as JSON. Pieces of streamed text come as `delta`, without an id: they are not stored.
 //!
-//! An execution that runs in this process is followed; its follower is woken by every commit. Of one that does not, what
-//! is stored is sent and the stream ends; whoever comes back with `Last-Event-ID` gets the rest.
+//! A stream ends after the last event of all. While the execution runs in this process it has the streamed text too; while
+//! another process runs it, or it waits for an answer, the store wakes the stream.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,7 +19,6 @@ use ice_core::problem::Problem;
 use ice_engine::{EventStream, Live};
 use serde_json::{Value, json};
 
-use crate::answer::Refusal;
 use crate::app::Api;
 
 /// Proxies close connections on which nothing comes for half a minute.
@@ -31,16 +30,15 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Events read from the store at once.
 const PAGE: u32 = 512;
 
-/// Where the events come from.
-enum Source {
-    Live(Box<EventStream>),
-    Stored { after: u64, page: VecDeque<Event> },
-}
-
 struct Follower {
     api: Api,
     id: ExecutionId,
-    source: Source,
+    /// Number of the newest event that was sent.
+    after: u64,
+    /// Events that were read and not sent yet.
+    page: VecDeque<Event>,
+    /// While this process runs it.
+    live: Option<Box<EventStream>>,
     /// Whether the follower was told when to come back.
     greeted: bool,
     over: bool,
@@ -48,18 +46,11 @@ struct Follower {
 
 /// Shows what comes after `after`; 204 when nothing ever will, which tells a browser not to come back.
 pub(crate) async fn follow(api: &Api, id: ExecutionId, after: u64) -> Response {
-    let parts = &api.0.parts;
-    let source = match parts.engine.running(&id) {
-        Some(handle) => Source::Live(Box::new(handle.events_after(after))),
-        None => match parts.events.read(&id, after, PAGE).await {
-            Ok(page) if page.is_empty() && after > 0 && has_ended(api, &id, after).await => {
-                return StatusCode::NO_CONTENT.into_response();
-            }
-            Ok(page) => Source::Stored { after, page: page.into() },
-            Err(failure) => return Refusal::from(failure).answer(&api.0),
-        },
-    };
-    let follower = Follower { api: api.clone(), id, source, greeted: false, over: false };
+    if after > 0 && has_ended(api, &id, after).await {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let (page, live) = (VecDeque::new(), None);
+    let follower = Follower { api: api.clone(), id, after, page, live, greeted: false, over: false };
     let events = stream::unfold(follower, |mut follower| async move {
         let sent = follower.next().await?;
         Some((Ok::<_, Infallible>(sent), follower))
@@ -88,7 +79,7 @@ impl Follower {
             () = shared.stopped() => return None,
         };
         match next {
-            Ok(live) => Some(sent(live?)),
+            Ok(live) => Some(sent(live)),
             Err(problem) => {
                 // An answer has begun; its end is all that can be said.
                 (shared.options.log)(&problem);
@@ -97,22 +88,33 @@ impl Follower {
         }
     }
 
-    async fn look(&mut self) -> Result<Option<Live>, Problem> {
-        match &mut self.source {
-            Source::Live(events) => events.next().await,
-            Source::Stored { after, page } => {
-                if page.is_empty() {
-                    let read = self.api.0.parts.events.read(&self.id, *after, PAGE).await;
-                    *page = read.map_err(|failure| failure.problem)?.into();
-                }
-                let event = page.pop_front();
-                if let Some(event) = &event {
-                    *after = event.seq;
-                    self.over = matches!(event.fact, Fact::ExecutionFinished { .. });
-                }
-                Ok(event.map(|event| Live::Event(Arc::new(event))))
+    /// The next thing to see; waits for it.
+    async fn look(&mut self) -> Result<Live, Problem> {
+        loop {
+            if let Some(event) = self.page.pop_front() {
+                return Ok(self.take(Arc::new(event)));
             }
+            let parts = &self.api.0.parts;
+            if self.live.is_none() {
+                self.live = parts.engine.running(&self.id).map(|handle| Box::new(handle.events_after(self.after)));
+            }
+            if let Some(live) = &mut self.live {
+                match live.next().await? {
+                    Some(Live::Event(event)) => return Ok(self.take(event)),
+                    Some(delta) => return Ok(delta),
+                    // This process gave it back, or lost it: it goes on elsewhere, or later.
+                    None => self.live = None,
+                }
+            }
+            let page = parts.events.follow(&self.id, self.after, PAGE).await;
+            self.page = page.map_err(|failure| failure.problem)?.into();
         }
+    }
+
+    fn take(&mut self, event: Arc<Event>) -> Live {
+        self.after = event.seq;
+        self.over = matches!(event.fact, Fact::ExecutionFinished { .. });
+        Live::Event(event)
     }
 }
 

@@ -12,7 +12,7 @@ use ice_core::id::{Digest, ExecutionId, Identity};
 use ice_core::ports::{Documents, Failure};
 use ice_core::problem::{Code, Problem};
 use ice_engine::testing::{Answers, Fakes, MemoryStore, Refusing, SimClock};
-use ice_engine::{Engine, EngineOptions, Ports};
+use ice_engine::{Engine, EngineOptions, Ports, WaitFilter};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 

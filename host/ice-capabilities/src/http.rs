@@ -14,7 +14,8 @@ mod resolve;
 mod scrub;
 mod target;
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -78,7 +79,7 @@ impl Default for EgressOptions {
 /// The way out: implements the port for guests, and carries the host's own requests to model providers.
 pub struct Egress {
     options: EgressOptions,
-    allowed: PrivateAllowed,
+    allowed: RwLock<PrivateAllowed>,
     resolver: Arc<dyn Resolver>,
     tls: Arc<ClientConfig>,
     secrets: Secrets,
@@ -105,10 +106,17 @@ impl Egress {
         match (scrubber, tls) {
             (Ok(scrubber), Ok(tls)) if problems.is_empty() => {
                 let slots = Semaphore::new(options.concurrent);
+                let allowed = RwLock::new(allowed);
                 Ok(Self { options, allowed, resolver, tls, secrets, scrubber, slots })
             }
             _ => Err(problems),
         }
+    }
+
+    /// Lets requests go to this address as if [`EgressOptions::allow_private`] named it: for a server that this process
+    /// itself starts after the way out was prepared.
+    pub fn allow_private(&self, address: SocketAddr) {
+        self.allowed.write().unwrap_or_else(PoisonError::into_inner).add(address);
     }
 
     fn deadline(&self, timeout_ms: u64) -> Instant {

@@ -7,17 +7,14 @@ mod branch;
 mod screen;
 mod tree;
 
-use std::collections::BTreeMap;
-
 use ice_core::budget::Usage;
 use ice_core::event::{Event, Fact, FinalStatus};
 use ice_core::execution::Ending;
 use ice_core::id::ExecutionId;
 use ice_core::problem::{Code, Exit, Problem};
-use ice_engine::{Handle, Live, Rest, Stopping, WaitFilter};
+use ice_engine::{Handle, WaitFilter};
 use serde_json::{Value, json};
 
-use crate::interrupt;
 use crate::output::Output;
 use crate::wire::Host;
 
@@ -27,54 +24,14 @@ const WAITS_MAX: usize = 1_000;
 /// Why an execution was stopped.
 const INTERRUPTED: &str = "interrupted by the user";
 
-/// Shows progress until the execution ends or only waits, prints its outputs or what it waits for, and says how to
-/// exit.
+/// Shows progress on standard error until the execution ends or only waits, prints its outputs or what it waits for, and
+/// says how to exit.
 pub(crate) async fn follow(handle: Handle, host: &Host, output: &Output) -> Result<Exit, Vec<Problem>> {
-    let id = handle.id.clone();
-    output.note(&format!("execution {id}"));
-    let mut live = handle.events();
-    let bar = output.spinner("starting");
-    let mut running = BTreeMap::new();
-    let mut asked_to_stop = false;
-    let mut spent = Usage::default();
-    let rest = loop {
-        tokio::select! {
-            next = live.next() => match next.map_err(|problem| vec![problem])? {
-                Some(Live::Event(event)) => {
-                    if let Fact::ExecutionParked { usage, .. } = &event.fact {
-                        spent = *usage;
-                    }
-                    show(&event, &mut running, &bar, output);
-                }
-                Some(Live::Delta { .. }) => {}
-                None => break handle.rest().await,
-            },
-            () = interrupt::interrupted(), if !asked_to_stop => {
-                asked_to_stop = true;
-                interrupt::leave_on_second();
-                output.note("stopping; press Ctrl-C again to leave at once");
-                handle.cancel(INTERRUPTED);
-            }
-        }
-    };
-    let rest = match rest {
-        // It was just being given back when it was asked to stop.
-        Rest::Waiting if asked_to_stop => match host.engine.stop(&id, INTERRUPTED).await.map_err(|one| vec![one])? {
-            Stopping::Here(handle) => handle.rest().await,
-            Stopping::HasEnded | Stopping::Elsewhere => Rest::Waiting,
-        },
-        rest => rest,
-    };
-    bar.finish_and_clear();
-    host.runtime.take_refused().iter().for_each(|problem| output.warn(problem));
-    match rest {
-        Rest::Ended(ending) => Ok(print(&id.0, &ending, asked_to_stop, output)),
-        Rest::Waiting => print_waits(&id, &spent, host, output).await,
-    }
+    watch::run(handle, Vec::new(), watch::Report::Outputs, host, output).await
 }
 
 /// Prints what an execution waits for.
-async fn print_waits(id: &ExecutionId, usage: &Usage, host: &Host, output: &Output) -> Result<Exit, Vec<Problem>> {
+async fn print_waits(id: &ExecutionId, usage: &Usage, host: &Host, output: &Output) -> Result<(), Vec<Problem>> {
     let filter = WaitFilter { execution: Some(id.clone()), limit: WAITS_MAX, ..WaitFilter::default() };
     let waits = host.engine.waits(&filter).await.map_err(|problem| vec![problem])?;
     output.either(
@@ -90,30 +47,11 @@ async fn print_waits(id: &ExecutionId, usage: &Usage, host: &Host, output: &Outp
             std::iter::once(head).chain(each).collect()
         },
     );
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn counted(answers: usize) -> String {
     if answers == 1 { "an answer".into() } else { format!("{answers} answers") }
-}
-
-/// One line a finished, failed, retried or skipped node; a terminal also sees which nodes are running.
-fn show(event: &Event, running: &mut BTreeMap<String, u64>, bar: &indicatif::ProgressBar, output: &Output) {
-    let path = event.path.as_str();
-    let begun = match &event.fact {
-        Fact::NodeStarted { .. } => {
-            running.insert(path.to_owned(), event.at);
-            None
-        }
-        Fact::NodeFinished { .. } | Fact::NodeFailed { .. } | Fact::NodeRetried { .. } | Fact::WaitOpened { .. } => {
-            running.remove(path)
-        }
-        _ => None,
-    };
-    if let Some(line) = line_of(event, event.at.saturating_sub(begun.unwrap_or(event.at))) {
-        if output.redraws() { bar.println(line) } else { output.note(&line) }
-    }
-    bar.set_message(running.keys().cloned().collect::<Vec<_>>().join(", "));
 }
 
 /// What a reader of lines is told of an event; `took_ms` is since its node began.
@@ -147,7 +85,7 @@ fn line_of(event: &Event, took_ms: u64) -> Option<String> {
 }
 
 /// Prints the outputs (all of the ending with `--json`), and the first failure on standard error.
-pub(crate) fn print(id: &str, ending: &Ending, interrupted: bool, output: &Output) -> Exit {
+fn print(id: &str, ending: &Ending, interrupted: bool, output: &Output) -> Exit {
     if output.json() {
         output.value(&json!({
             "execution_id": id,
@@ -160,9 +98,6 @@ pub(crate) fn print(id: &str, ending: &Ending, interrupted: bool, output: &Outpu
         print_outputs(&ending.outputs, output);
         if let Some(problem) = &ending.problem {
             output.problems(std::slice::from_ref(problem));
-        }
-        if ending.status == FinalStatus::CompletedWithErrors {
-            output.note(&format!("some nodes failed; see `ice executions show {id}`"));
         }
     }
     exit_of(ending, interrupted)

@@ -5,12 +5,13 @@ mod serving;
 mod supply;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ice_capabilities::llm::ProviderOptions;
+use ice_capabilities::llm::{Patient, ProviderOptions};
 use ice_capabilities::{Cassette, Egress, EgressOptions, LlmOptions, MemoryOptions, Models, SearchMemory, Secrets};
 use ice_capabilities::{SystemClock, SystemResolver};
 use ice_core::catalog::{BundleEntry, Catalog};
@@ -35,9 +36,6 @@ use crate::project;
 
 pub(crate) use network::{Indexes, Network, credentials, refuse_dynamic};
 pub(crate) use supply::{ARCHIVE_ENDING, archive, host_version, inspect, take_revocations, unlisted_before};
-
-/// How often a busy model provider is asked again before the node or agent sees the failure.
-const LLM_RETRIES: u32 = 2;
 
 /// Where things stand in the home.
 pub(crate) struct Layout<'a>(pub(crate) &'a Path);
@@ -101,6 +99,7 @@ pub(crate) fn now() -> UnixSeconds {
 }
 
 /// The database alone, for commands that only look.
+#[derive(Clone)]
 pub(crate) struct Storage {
     pub(crate) store: Arc<Store>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -158,6 +157,7 @@ pub(crate) struct Host {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) models: Arc<Models>,
     pub(crate) catalog: Arc<Catalog>,
+    egress: Arc<Egress>,
     storage: Storage,
     identity: Identity,
     budget: ice_core::budget::Budget,
@@ -168,53 +168,57 @@ pub(crate) struct Host {
 impl Host {
     /// Puts the house together. Warns about plugins that are left out because they do not verify.
     pub(crate) async fn open(config: &Config, output: &Output) -> Result<Self, Vec<Problem>> {
-        Self::open_with(config, output, &[]).await
+        Self::open_taped(config, output, None).await
     }
 
-    /// Like [`Host::open`], for a process that itself listens on `own_addresses`: plugins that may use HTTP at all
-    /// may send there.
-    pub(crate) async fn open_with(
-        config: &Config,
-        output: &Output,
-        own_addresses: &[String],
-    ) -> Result<Self, Vec<Problem>> {
-        Self::open_taped(config, output, own_addresses, None).await
-    }
-
-    /// Like [`Host::open_with`], with a cassette before the models and the way out.
+    /// Like [`Host::open`], with a cassette before the models and the way out.
     pub(crate) async fn open_taped(
         config: &Config,
         output: &Output,
-        own_addresses: &[String],
+        cassette: Option<&Arc<Cassette>>,
+    ) -> Result<Self, Vec<Problem>> {
+        let storage = Storage::open(config).await.map_err(|problem| vec![problem])?;
+        Self::over(storage, config, output, cassette)
+    }
+
+    /// Like [`Host::open_taped`], over a database that is open already.
+    pub(crate) fn over(
+        storage: Storage,
+        config: &Config,
+        output: &Output,
         cassette: Option<&Arc<Cassette>>,
     ) -> Result<Self, Vec<Problem>> {
         let one = |problem: Problem| vec![problem];
         let installed = Installed::open(config)?;
         installed.problems.iter().for_each(|problem| output.warn(problem));
         warn_of_unlisted(&installed, config, output);
-        let storage = Storage::open(config).await.map_err(one)?;
-        let egress = Arc::new(egress(config, own_addresses)?);
+        let egress = Arc::new(egress(config)?);
         let models = Arc::new(Models::new(llm_options(config)?, Arc::clone(&egress))?);
         let rows: Arc<dyn MemoryRows> = Arc::clone(&storage.store) as _;
-        let llm: Arc<dyn Llm> = Arc::clone(&models) as _;
-        let llm = cassette.map_or_else(|| Arc::clone(&llm), |cassette| cassette.llm(Arc::clone(&llm)));
+        let taped = |llm: Arc<dyn Llm>| match cassette {
+            Some(cassette) => cassette.llm(llm),
+            None => llm,
+        };
+        let llm = taped(Arc::clone(&models) as _);
+        // Nodes have retry policies; components have nobody who would ask again for them.
+        let patient = taped(Patient::new(Arc::clone(&models) as _, Arc::clone(&storage.clock)));
         let memory = SearchMemory::new(rows, Arc::clone(&storage.clock), MemoryOptions::default());
         let memory: Arc<dyn Memory> = match models.embedder() {
             Some(embedder) => Arc::new(memory.with_embedder(Arc::clone(&llm), embedder)),
             None => Arc::new(memory),
         };
-        let http: Arc<dyn Http> = egress;
+        let http: Arc<dyn Http> = Arc::clone(&egress) as _;
         let http = cassette.map_or_else(|| Arc::clone(&http), |cassette| cassette.http(Arc::clone(&http)));
         let options = RuntimeOptions { cache_dir: Some(Layout(&config.home).cache()), limits: limits(config) };
         let ports = RuntimePorts {
             artifacts: Arc::clone(&installed.plugins) as _,
-            llm: Arc::clone(&llm),
+            llm: patient,
             memory: Arc::clone(&memory),
             http: Arc::clone(&http),
             clock: Arc::clone(&storage.clock),
         };
         let runtime = Arc::new(Runtime::new(options, ports).map_err(one)?);
-        let catalog = Arc::new(permit(installed.catalog, own_addresses));
+        let catalog = Arc::new(installed.catalog);
         runtime.set_catalog(Arc::clone(&catalog));
         let ports = Ports {
             components: Arc::clone(&runtime) as Arc<dyn Components>,
@@ -225,11 +229,32 @@ impl Host {
             documents: Arc::clone(&storage.store) as Arc<dyn Documents>,
             clock: Arc::clone(&storage.clock),
         };
-        let (egress, alert_gateways) = (config.node_egress.clone(), config.alert_gateways.clone());
-        let replays = cassette.and_then(|cassette| cassette.replays());
-        let engine = Engine::new(ports, EngineOptions { egress, alert_gateways, replays, ..EngineOptions::default() });
+        let options = EngineOptions {
+            egress: config.node_egress.clone(),
+            alert_gateways: config.alert_gateways.clone(),
+            replays: cassette.and_then(|cassette| cassette.replays()),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(ports, options);
         let (identity, budget) = (config.identity.clone(), config.budget);
-        Ok(Self { engine, runtime, models, catalog, storage, identity, budget, left_out: installed.problems })
+        Ok(Self { engine, runtime, models, catalog, egress, storage, identity, budget, left_out: installed.problems })
+    }
+
+    /// The database under it.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// This process itself listens at `address`: plugins that may use HTTP at all may send there.
+    pub(crate) fn listen_at(&mut self, address: SocketAddr) {
+        self.egress.allow_private(address);
+        let mut catalog = Catalog::clone(&self.catalog);
+        for callable in catalog.tools.values_mut().filter(|callable| !callable.granted.http.is_empty()) {
+            let grant: &mut Grant = Arc::make_mut(&mut Arc::make_mut(callable).granted);
+            grant.http.push(format!("* http://{address}/*"));
+        }
+        self.catalog = Arc::new(catalog);
+        self.runtime.set_catalog(Arc::clone(&self.catalog));
     }
 
     /// What to start, with the limits of this host.
@@ -259,23 +284,7 @@ fn warn_of_unlisted(installed: &Installed, config: &Config, output: &Output) {
     let _ = supply::remember_unlisted(config, &installed.unlisted);
 }
 
-/// Lets plugins that were granted `http` at all post to addresses this very process listens on.
-fn permit(mut catalog: Catalog, own_addresses: &[String]) -> Catalog {
-    if own_addresses.is_empty() {
-        return catalog;
-    }
-    for callable in catalog.tools.values_mut() {
-        if callable.granted.http.is_empty() {
-            continue;
-        }
-        let callable = Arc::make_mut(callable);
-        let grant: &mut Grant = Arc::make_mut(&mut callable.granted);
-        grant.http.extend(own_addresses.iter().map(|address| format!("* http://{address}/*")));
-    }
-    catalog
-}
-
-fn egress(config: &Config, own_addresses: &[String]) -> Result<Egress, Vec<Problem>> {
+fn egress(config: &Config) -> Result<Egress, Vec<Problem>> {
     // Variables that are not text cannot be secrets: they could not be sent in a header.
     let variables =
         std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
@@ -288,7 +297,7 @@ fn egress(config: &Config, own_addresses: &[String]) -> Result<Egress, Vec<Probl
         Some(path) => files::read(path).map_err(|problem| vec![problem])?,
         None => Vec::new(),
     };
-    let allow_private = config.allow_private.iter().chain(own_addresses).cloned().collect();
+    let allow_private = config.allow_private.clone();
     Egress::new(
         EgressOptions { allow_private, extra_roots_pem, ..EgressOptions::default() },
         secrets,
@@ -317,7 +326,6 @@ fn llm_options(config: &Config) -> Result<LlmOptions, Vec<Problem>> {
         default_model: config.llm.model.clone(),
         embedder: config.llm.embedder.clone(),
         prices_toml: prices_toml.transpose()?,
-        retries: LLM_RETRIES,
         ..LlmOptions::default()
     })
 }

@@ -6,7 +6,9 @@ mod documents;
 mod llm;
 
 pub use documents::{Documents, NamedDocument, check_name, sort_versions, taken};
-pub use llm::{DeltaSink, Embeddings, Llm, LlmReply, LlmRequest, Message, ModelInfo, Role, ToolCall, ToolSpec};
+pub use llm::{
+    DeltaSink, Embeddings, Llm, LlmReply, LlmRequest, Message, ModelInfo, Patience, Role, ToolCall, ToolSpec,
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -364,6 +366,10 @@ pub trait Events: Send + Sync {
     async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure>;
     /// Reads events with `seq > after`, in order, at most `limit`.
     async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure>;
+    /// Reads like [`Events::read`], but returns only when there is at least one event, whichever process appends it.
+    /// No event comes after `ExecutionFinished`: whoever has seen that one does not ask for more. It may be dropped while
+    /// it waits; nothing is lost by that.
+    async fn follow(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure>;
     /// Lists executions of `who`, newest first.
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure>;
     /// What [`Events::list`] goes on with after `than`; nothing when there is no such execution.

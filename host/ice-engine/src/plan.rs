@@ -70,6 +70,13 @@ pub struct Plan {
     pub blueprints: BTreeMap<String, Referred>,
 }
 
+impl Plan {
+    /// Ids of the top level's nodes, in the order of the document.
+    pub fn steps(&self) -> Vec<String> {
+        self.graph.nodes.iter().map(|node| node.id.to_string()).collect()
+    }
+}
+
 /// A blueprint that a `workflow` or `recursive` node refers to.
 #[derive(Clone, Debug)]
 pub struct Referred {

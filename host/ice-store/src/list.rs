@@ -176,6 +176,18 @@ pub(crate) fn holds(holder: &str, until: UnixMs, now: UnixMs) -> bool {
     now < until && !Holder::parse(holder).is_some_and(|holder| holder.is_gone())
 }
 
+/// The first `limit` of these executions that no process holds, each with its holder and until when it holds it.
+pub(crate) fn free(rows: Vec<(String, Option<String>, i64)>, now: UnixMs, limit: u32) -> Vec<ExecutionId> {
+    // Usually one process holds them all: it is looked up once.
+    let mut known: HashMap<String, bool> = HashMap::new();
+    let mut lives = |holder: String| *known.entry(holder).or_insert_with_key(|holder| holds(holder, UnixMs::MAX, 0));
+    let left = rows.into_iter().filter_map(|(id, holder, until)| {
+        let held = now < natural(until) && holder.is_some_and(&mut lives);
+        (!held).then_some(ExecutionId(id))
+    });
+    left.take(limit as usize).collect()
+}
+
 fn gap(expected: u64, found: u64) -> Problem {
     Problem::new(Code::X043, format!("event {found} does not continue the list, whose next event is {expected}"))
         .help("a list has no holes: read its end again before appending")

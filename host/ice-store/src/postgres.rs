@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Options;
 use crate::address::Server;
+use crate::bell::Bell;
 use crate::fault::postgres::no_answer;
 use crate::fault::{Fault, Work, natural};
 use crate::holder::Holder;
@@ -28,6 +29,7 @@ mod check;
 mod documents;
 mod events;
 mod every;
+mod following;
 mod memory;
 mod migrate;
 mod nearest;
@@ -61,6 +63,9 @@ struct Inner {
     /// For the one connection of a second try.
     connect: PgConnectOptions,
     vectors: nearest::Indexes,
+    /// Those who wait for events.
+    bell: Arc<Bell>,
+    listening: following::Listening,
 }
 
 impl Store {
@@ -72,7 +77,8 @@ impl Store {
             return Err(Problem::new(Code::C040, message).file(place).help(help));
         }
         let opened = opening::open(server.options, &options).await.map_err(|fault| fault.explain_opening(&place))?;
-        let orders = writer::start(opened.writer, opened.writing, place.clone());
+        let bell = Bell::new();
+        let orders = writer::start(opened.writer, opened.writing, place.clone(), Arc::clone(&bell));
         let inner = Inner {
             place,
             clock,
@@ -81,6 +87,8 @@ impl Store {
             pool: opened.pool,
             connect: opened.connect,
             vectors: nearest::Indexes::new(opened.pgvector),
+            bell,
+            listening: following::Listening::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -103,12 +111,15 @@ impl Store {
     }
 
     pub(crate) async fn close(&self) {
+        self.inner.listening.end();
         self.inner.pool.close().await;
         let (done, closed) = oneshot::channel();
         if self.inner.orders.send(Order::Close(done)).await.is_ok() {
             // An error means that the writer is gone already, which is what was asked for.
             let _gone = closed.await;
         }
+        // Those who wait hear it too: they ask, and are told.
+        self.inner.bell.ring_all();
     }
 
     /// Runs `work`, which writes: one statement, or a transaction that it begins and commits. On `Err` nothing was

@@ -118,6 +118,10 @@ impl Events for Store {
         ask!(self, backend => Events::read(backend, id, after, limit).await)
     }
 
+    async fn follow(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
+        ask!(self, backend => backend.follow(id, after, limit).await)
+    }
+
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
         ask!(self, backend => backend.list(who, limit).await)
     }

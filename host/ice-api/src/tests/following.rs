@@ -67,6 +67,45 @@ async fn streamed_text_comes_between_the_events_and_has_no_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_another_process_runs_is_followed_to_its_end() {
+    let first = World::new();
+    let id = first.start("slow").await;
+    let other = World::over(Arc::clone(&first.store), NOW, |_| {});
+    assert!(other.api.0.parts.engine.running(&ExecutionId(id.clone())).is_none(), "it runs in the first");
+    let all = other.get(&format!("/api/v1/executions/{id}/events")).await;
+    let kinds: Vec<String> = seen(&all.text).into_iter().map(|(_, kind)| kind).collect();
+    assert_eq!(kinds, ["execution_started", "node_started", "node_finished", "execution_finished"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_for_an_answer_is_followed_over_the_wait() {
+    let world = World::new();
+    let nodes = json!([{ "id": "ask", "type": "human", "prompt_message": "Ship it?" }]);
+    let started = world.post("/api/v1/executions?wait_seconds=60", json!({ "blueprint": { "nodes": nodes } })).await;
+    assert_eq!(started.json()["status"], "waiting", "{}", started.text);
+    let id = started.json()["execution_id"].as_str().expect("an id").to_owned();
+    let path = format!("/api/v1/executions/{id}/events");
+    let answer = async {
+        let engine = &world.api.0.parts.engine;
+        let filter = WaitFilter { execution: Some(ExecutionId(id.clone())), limit: 1, ..WaitFilter::default() };
+        let wait = engine.waits(&filter).await.expect("listed").remove(0).id;
+        let answer = ice_core::wait::Answer {
+            approved: Some(true),
+            response: None,
+            choice: None,
+            responder: "anna".into(),
+            comment: None,
+        };
+        engine.answer(&wait, answer).await.expect("answered");
+    };
+    let (all, ()) = tokio::join!(world.get(&path), answer);
+    let events = seen(&all.text);
+    assert_eq!(events.last().map(|event| event.1.as_str()), Some("execution_finished"), "{}", all.text);
+    assert!(events.iter().any(|event| event.1 == "execution_parked"), "{}", all.text);
+    assert!(events.iter().map(|event| event.0).eq((1..=events.len() as u64).map(Some)), "{}", all.text);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_stops_answers_whoever_waits_and_lets_executions_end() {
     let world = World::new();
     let waiting = world.post("/api/v1/executions?wait_seconds=600", json!({ "blueprint": one("slow") }));

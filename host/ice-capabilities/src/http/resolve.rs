@@ -57,6 +57,11 @@ impl PrivateAllowed {
         if problems.is_empty() { Ok(Self(allowed)) } else { Err(problems) }
     }
 
+    pub(crate) fn add(&mut self, address: SocketAddr) {
+        // An address with its port is spelled in a URL as it prints.
+        self.0.insert(address.to_string());
+    }
+
     pub(crate) fn holds(&self, target: &Target) -> bool {
         self.0.contains(&target.host_port())
     }

@@ -1,25 +1,27 @@
 //! Language models: who answers for a model's name, what it may cost, and the asking.
 //!
 //! [`PROVIDERS`] is the table; a provider is an entry, and its wire format a file beside this one ([`openai`], [`echo`]).
-//! Checking an answer against a schema and asking again is the caller's, budgets are the engine's.
+//! [`Models`] asks once. Checking an answer against a schema and asking again is the caller's ([`Patient`] does it for
+//! components), budgets are the engine's.
 
 mod echo;
 mod openai;
+mod patient;
 mod price;
 mod providers;
 mod sse;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use ice_core::budget::Usage;
-use ice_core::ports::{DeltaSink, Embeddings, Failure, Llm, LlmReply, LlmRequest, Message, ModelInfo, Retry};
+use ice_core::ports::{DeltaSink, Embeddings, Failure, Llm, LlmReply, LlmRequest, Message, ModelInfo};
 use ice_core::problem::{Code, Problem};
 
 use crate::http::Egress;
 use openai::OpenAi;
+pub use patient::Patient;
 pub use price::Price;
 use price::{Prices, Tokens};
 pub use providers::{LlmOptions, OFFLINE, PROVIDERS, ProviderOptions, ProviderRow, Structured};
@@ -77,23 +79,6 @@ pub struct Models {
     embedder: Option<(String, String)>,
     prices: Prices,
     max_tokens: u32,
-    retries: u32,
-}
-
-/// The longest pause a busy provider may want before it is asked again; a longer one is left to the caller.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// The first pause when it names none; every further one is twice as long.
-const PAUSE_FIRST: Duration = Duration::from_millis(500);
-
-/// How long to wait before a busy provider is asked again; `None` when it is not busy, or for too long.
-fn pause_of_busy(failure: &Failure, tried: u32) -> Option<Duration> {
-    let pause = match failure.retry {
-        _ if failure.problem.code != Code::X073 => return None,
-        Retry::Never => return None,
-        Retry::Maybe => PAUSE_FIRST * 2u32.saturating_pow(tried),
-        Retry::AfterMs(ms) => Duration::from_millis(ms),
-    };
-    (pause <= PAUSE_MAX).then_some(pause)
 }
 
 impl Models {
@@ -113,14 +98,7 @@ impl Models {
             return Err(problems);
         };
         let default = first_configured(&providers);
-        let mut models = Self {
-            providers,
-            default,
-            embedder: None,
-            prices,
-            max_tokens: options.max_tokens.max(1),
-            retries: options.retries,
-        };
+        let mut models = Self { providers, default, embedder: None, prices, max_tokens: options.max_tokens.max(1) };
         for (setting, slot) in [("default_model", &options.default_model), ("embedder", &options.embedder)] {
             let Some(name) = slot.as_deref().filter(|name| !name.is_empty()) else {
                 continue;
@@ -240,17 +218,7 @@ impl Llm for Models {
         let (provider, model) = self.route(&request.provider, &request.model)?;
         let most = self.most_tokens(request);
         let configured = self.configured(&provider);
-        let mut tried = 0;
-        let completion = loop {
-            match configured.complete(&model, request, most, deltas).await {
-                Err(failure) if tried < self.retries => {
-                    let Some(pause) = pause_of_busy(&failure, tried) else { return Err(failure) };
-                    tried += 1;
-                    tokio::time::sleep(pause).await;
-                }
-                done => break done?,
-            }
-        };
+        let completion = configured.complete(&model, request, most, deltas).await?;
         let usage = match completion.tokens {
             Some(tokens) => self.usage(&provider, &model, tokens),
             // Nobody counted: the estimate is the honest upper bound, and the price is not known.

@@ -109,9 +109,6 @@ pub struct LlmOptions {
     pub idle: Duration,
     /// Longest time of one request. Default: 600 s.
     pub total: Duration,
-    /// How often a busy provider (429, 5xx) is asked again after the pause it wants. Default: 0, which leaves it to
-    /// whoever asks; an agent that asks for itself has nobody above it who would.
-    pub retries: u32,
 }
 
 impl Default for LlmOptions {
@@ -125,7 +122,6 @@ impl Default for LlmOptions {
             first_byte: Duration::from_secs(120),
             idle: Duration::from_secs(60),
             total: Duration::from_secs(600),
-            retries: 0,
         }
     }
 }

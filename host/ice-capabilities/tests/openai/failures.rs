@@ -1,7 +1,11 @@
 //! What is no answer, what is none yet, and what never will be one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ice_capabilities::llm::Patient;
+
 use super::*;
-use crate::server::closed_port;
+use crate::server::{Asked, closed_port};
 
 #[tokio::test]
 async fn passes_no_parameter_through_that_is_the_hosts_to_set() {
@@ -147,5 +151,54 @@ async fn refuses_vectors_that_do_not_fit_the_texts() {
     let server = Server::saying("").await;
     for texts in [vec![], vec![String::new()], vec!["x".to_owned(); 257]] {
         assert_eq!(models(&server).embed("", &texts).await.unwrap_err().problem.code, Code::X078);
+    }
+}
+
+/// What a component asks is asked again while the provider is busy, and not for ever; what is wrong is not.
+#[tokio::test]
+async fn a_busy_provider_is_asked_again_for_components() {
+    let busy = || answer("429 Too Many Requests", &[("retry-after", "7")], "{}");
+    let good = || completion(json!({"content": "yes"}), "stop");
+    for (busy_for, requests, answered) in [(0, 1, true), (2, 3, true), (9, 3, false)] {
+        let before = AtomicUsize::new(0);
+        let say = move |_: &Asked| if before.fetch_add(1, Ordering::SeqCst) < busy_for { busy() } else { good() };
+        let server = Server::start(move |asked| (say(asked), Then::Close)).await;
+        let patient = Patient::new(Arc::new(models(&server)), Arc::new(Asleep));
+        assert_eq!(patient.complete(&question(), None).await.is_ok(), answered);
+        assert_eq!(server.asked().len(), requests, "busy for {busy_for}");
+    }
+    let server = Server::saying(answer("401 Unauthorized", &[], "{}")).await;
+    failed(
+        Patient::new(Arc::new(models(&server)), Arc::new(Asleep)).complete(&question(), None).await,
+        Code::X072,
+        Retry::Never,
+    );
+    assert_eq!(server.asked().len(), 1);
+}
+
+/// What was said already is not said twice: an answer that breaks off is a failure.
+#[tokio::test]
+async fn an_answer_that_has_begun_is_not_begun_again() {
+    let error = json!({"error": {"type": "server_error"}});
+    let broken = events(&[delta(json!({"content": "a"}), None), error], true);
+    let server = Server::saying(broken).await;
+    let heard = Mutex::new(String::new());
+    let hear = |text: &str| heard.lock().unwrap().push_str(text);
+    let patient = Patient::new(Arc::new(models(&server)), Arc::new(Asleep));
+    failed(patient.complete(&question(), Some(&hear)).await, Code::X073, Retry::Maybe);
+    assert_eq!((server.asked().len(), heard.into_inner().unwrap().as_str()), (1, "a"));
+}
+
+/// A clock on which no time passes.
+struct Asleep;
+
+#[async_trait::async_trait]
+impl ice_core::ports::Clock for Asleep {
+    fn now_ms(&self) -> u64 {
+        0
+    }
+    async fn sleep(&self, _ms: u64) {}
+    fn random(&self) -> u64 {
+        0
     }
 }

@@ -163,18 +163,14 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
     // Loading a file may have written grants.
     let config = &config.reread().map_err(one)?;
     let tape = args.cassette.open()?;
-    let host = Host::open_taped(config, output, &[], tape.cassette()).await?;
+    let mut host = Host::open_taped(config, output, tape.cassette()).await?;
     let entry = find(&host.catalog, &name).map_err(|problem| host.explain(one(problem)))?;
     let components: &dyn ice_core::ports::Components = &*host.runtime;
     let document = components.blueprint(&entry).await.map_err(|failure| one(failure.problem))?;
     let parsed = blueprint::parse(&document.to_string(), &entry)?;
     name_inputs(&mut inputs, files, &args);
 
-    let bin = local_bin(&parsed, &mut inputs, config, output).await?;
-    let host = match &bin {
-        Some(bin) => Host::open_taped(config, output, &[bin.address.to_string()], tape.cassette()).await?,
-        None => host,
-    };
+    let bin = local_bin(&parsed, &mut inputs, &mut host, config, output).await?;
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
     deprecation::used(&host.catalog, Some(&entry), &plan).iter().for_each(|problem| output.warn(problem));
     let handle = host.engine.start(host.start(plan, Value::Object(inputs), args.session)).await?;
@@ -189,6 +185,7 @@ async fn start(args: RunArgs, config: &Config, output: &Output) -> Outcome {
 pub(super) async fn local_bin(
     parsed: &Parsed,
     inputs: &mut Map<String, Value>,
+    host: &mut Host,
     config: &Config,
     output: &Output,
 ) -> Result<Option<HttpBin>, Vec<Problem>> {
@@ -199,6 +196,7 @@ pub(super) async fn local_bin(
     }
     refuse_own_bin(input, config).map_err(one)?;
     let bin = HttpBin::start(0).await.map_err(one)?;
+    host.listen_at(bin.address);
     output.note(&format!("`{input}` is not given: posting to a local HTTP bin at http://{}", bin.address));
     inputs.insert(input.to_owned(), json!(format!("http://{}/listings", bin.address)));
     Ok(Some(bin))

@@ -105,7 +105,8 @@ pub(crate) async fn run(command: ExecutionsCommand, config: &Config, output: &Ou
             follow::run(&ExecutionId(id), config, output).await
         }
         ExecutionsCommand::Events(EventsArgs { id, follow: false }) => {
-            for event in read(&ExecutionId(id), config).await? {
+            let storage = Storage::open(config).await.map_err(one)?;
+            for event in read(&ExecutionId(id), &storage).await? {
                 output.line(&serde_json::to_string(&event).expect("an event prints"));
             }
             Ok(Exit::Done)
@@ -163,8 +164,7 @@ async fn list(args: &ListArgs, config: &Config, output: &Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn read(id: &ExecutionId, config: &Config) -> Result<Vec<Event>, Vec<Problem>> {
-    let storage = Storage::open(config).await.map_err(one)?;
+async fn read(id: &ExecutionId, storage: &Storage) -> Result<Vec<Event>, Vec<Problem>> {
     let mut events = Vec::new();
     loop {
         let after = events.last().map_or(0, |event: &Event| event.seq);
@@ -179,10 +179,11 @@ async fn read(id: &ExecutionId, config: &Config) -> Result<Vec<Event>, Vec<Probl
 
 async fn cancel(id: &ExecutionId, config: &Config, output: &Output) -> Outcome {
     const REASON: &str = "cancelled from the command line";
-    let events = read(id, config).await?;
+    let storage = Storage::open(config).await.map_err(one)?;
+    let events = read(id, &storage).await?;
     let (running, words) = if replay(&events).is_some_and(|execution| execution.status == Status::Waiting) {
         // Nobody runs it, so nobody would see a request.
-        let host = Host::open(config, output).await?;
+        let host = Host::over(storage, config, output, None)?;
         match host.engine.stop(id, REASON).await.map_err(one)? {
             Stopping::Here(handle) => {
                 handle.rest().await;
@@ -192,7 +193,6 @@ async fn cancel(id: &ExecutionId, config: &Config, output: &Output) -> Outcome {
             Stopping::HasEnded => (false, "it has already ended"),
         }
     } else {
-        let storage = Storage::open(config).await.map_err(one)?;
         let asked = storage.store.request_cancel(id, REASON).await.map_err(|failure| one(failure.problem))?;
         (asked, if asked { "asked to stop" } else { "it has already ended" })
     };

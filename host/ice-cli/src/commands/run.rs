@@ -3,6 +3,8 @@
 mod last;
 pub(super) mod target;
 
+use std::sync::Arc;
+
 use ice_core::id::ExecutionId;
 use ice_core::problem::{Code, Problem};
 use serde_json::Value;
@@ -15,7 +17,7 @@ use super::{Outcome, bundle};
 use crate::config::{Config, micro_usd};
 use crate::deprecation;
 use crate::output::Output;
-use crate::view::watch::{self, Looking, Stay};
+use crate::view::watch::{self, Report, Stay};
 use crate::wire::{Host, Storage};
 
 /// Run a blueprint: one in a file, a stored one, or an entry of a bundle
@@ -63,8 +65,8 @@ fn amount(text: &str) -> Result<f64, String> {
 pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome {
     let one = |problem: Problem| vec![problem];
     if let Some(id) = args.target.as_ref().filter(|target| args.follow && is_execution(target)) {
-        let looking = Looking { storage: Storage::open(config).await.map_err(one)?, who: config.identity.clone() };
-        return watch::follow(&ExecutionId(id.clone()), looking, output).await;
+        let storage = Storage::open(config).await.map_err(one)?;
+        return watch::follow(&ExecutionId(id.clone()), &storage, output).await;
     }
     let before = if args.last { Some(last::read(config).map_err(one)?) } else { None };
     let mut inputs = before.as_ref().map(|last| last.inputs.clone()).unwrap_or_default();
@@ -76,32 +78,26 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
         .ok_or_else(|| one(Problem::new(Code::C001, "nothing to run is named").help("write `ice run FILE`")))?;
 
     let tape = args.cassette.open()?;
-    let host = Host::open_taped(config, output, &[], tape.cassette()).await?;
-    let storage = Storage::open(config).await.map_err(one)?;
-    let found = target::find(&name, &host.catalog, &*storage.store).await.map_err(|one| host.explain(vec![one]))?;
-    let mut parsed = found.load(&host, &*storage.store).await?;
+    let mut host = Host::open_taped(config, output, tape.cassette()).await?;
+    let store = Arc::clone(&host.storage().store);
+    let found = target::find(&name, &host.catalog, &*store).await.map_err(|one| host.explain(vec![one]))?;
+    let mut parsed = found.load(&host, &*store).await?;
     if let Some(max_parallel) = args.max_parallel {
         parsed.blueprint.max_parallel = max_parallel;
     }
     let given = inputs.clone();
-    let bin = bundle::local_bin(&parsed, &mut inputs, config, output).await?;
-    let host = match &bin {
-        Some(bin) => Host::open_taped(config, output, &[bin.address.to_string()], tape.cassette()).await?,
-        None => host,
-    };
+    let _bin = bundle::local_bin(&parsed, &mut inputs, &mut host, config, output).await?;
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
     let entry = if let Target::Bundle(entry) = &found { Some(entry.as_str()) } else { None };
     deprecation::used(&host.catalog, entry, &plan).iter().for_each(|problem| output.warn(problem));
     let again = Last { target: found.again(&plan.digest), inputs: given, session: session.clone() };
-    let steps = plan.graph.nodes.iter().map(|node| node.id.to_string()).collect();
+    let steps = plan.steps();
     let mut start = host.start(plan, Value::Object(inputs), session);
     start.budget.micro_usd = [start.budget.micro_usd, args.budget_usd.map(micro_usd)].into_iter().flatten().min();
     let handle = host.engine.start(start).await?;
     // Not being able to remember must not stop what runs.
     last::write(config, again).unwrap_or_else(|problem| output.warn(&problem));
-    let stay = if args.follow { Stay::UntilItEnds } else { Stay::UntilItWaits };
-    let looking = Looking { storage, who: config.identity.clone() };
-    let outcome = watch::run(handle, steps, stay, &host, looking, output).await;
+    let outcome = watch::run(handle, steps, Report::Events(Stay::of(args.follow)), &host, output).await;
     tape.finish(outcome, output)
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     }
     let inputs = args.inputs.read()?;
     let tape = args.cassette.open()?;
-    let host = Host::open_taped(config, output, &[], tape.cassette()).await?;
+    let host = Host::open_taped(config, output, tape.cassette()).await?;
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
     deprecation::used(&host.catalog, None, &plan).iter().for_each(|problem| output.warn(problem));
     let start = host.start(plan, Value::Object(inputs), args.session);

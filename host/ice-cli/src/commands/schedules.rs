@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use self::add::AddArgs;
 use self::serve::ServeArgs;
 use super::Outcome;
+use super::cassette::CassetteArgs;
 use crate::config::Config;
 use crate::output::Output;
-use crate::view;
+use crate::view::watch::{self, Report, Stay};
 use crate::wire::{Host, Storage};
 
 pub(crate) use self::add::apply;
@@ -59,12 +60,25 @@ pub(crate) enum SchedulesCommand {
         #[arg(short = 'n', default_value_t = 5)]
         count: usize,
     },
-    /// Run what a schedule runs, now and beside its times
-    RunNow {
-        /// Its name
-        name: String,
-    },
+    RunNow(RunNowArgs),
     Serve(ServeArgs),
+}
+
+/// Run what a schedule runs, now and beside its times
+///
+/// It is shown as `ice run` shows a blueprint: as a tree on a terminal, elsewhere and with `--json` as JSON lines, every
+/// event and at last `{"event": "result", …}`.
+///
+/// Example: ice schedules run-now morning --record morning.jsonl
+#[derive(clap::Args)]
+pub(crate) struct RunNowArgs {
+    /// Its name
+    name: String,
+    /// Stay while it waits for answers
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    cassette: CassetteArgs,
 }
 
 pub(crate) async fn run(command: SchedulesCommand, config: &Config, output: &Output) -> Outcome {
@@ -96,12 +110,7 @@ pub(crate) async fn run(command: SchedulesCommand, config: &Config, output: &Out
             Ok(Exit::Done)
         }
         SchedulesCommand::Next { name, count } => next(&name, count, config, output).await,
-        SchedulesCommand::RunNow { name } => {
-            let (_, row) = find(&name, config).await?;
-            let host = Host::open(config, output).await?;
-            let handle = host.timetable().run_now(&row).await?;
-            view::follow(handle, &host, output).await
-        }
+        SchedulesCommand::RunNow(args) => run_now(args, config, output).await,
         SchedulesCommand::Serve(args) => serve::run(args, config, output).await,
     }
 }
@@ -112,6 +121,15 @@ fn one(problem: Problem) -> Vec<Problem> {
 
 fn failed(failure: Failure) -> Vec<Problem> {
     one(failure.problem)
+}
+
+async fn run_now(args: RunNowArgs, config: &Config, output: &Output) -> Outcome {
+    let (storage, row) = find(&args.name, config).await?;
+    let tape = args.cassette.open()?;
+    let host = Host::over(storage, config, output, tape.cassette())?;
+    let handle = host.timetable().run_now(&row).await?;
+    let outcome = watch::run(handle, Vec::new(), Report::Events(Stay::of(args.follow)), &host, output).await;
+    tape.finish(outcome, output)
 }
 
 async fn find(name: &str, config: &Config) -> Result<(Storage, ScheduleRow), Vec<Problem>> {

@@ -1,37 +1,57 @@
-//! Follows an execution for `ice run`: a tree on a terminal, JSON lines for programs, the result at the end.
+//! Follows an execution and says what came of it: a tree on a terminal, lines elsewhere, JSON for programs.
 
-use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ice_core::event::{Event, Fact};
 use ice_core::execution::{Ending, Execution, NodeState, Status, ending, replay};
-use ice_core::id::{ExecutionId, Identity};
+use ice_core::id::ExecutionId;
 use ice_core::ports::Events as _;
 use ice_core::problem::{Exit, Problem};
-use ice_engine::{EventStream, Handle, Live, Rest};
+use ice_engine::{EventStream, Handle, Live, Rest, Stopping};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::screen::Screen;
 use super::tree::{Frame, cost, duration, tree};
-use super::{INTERRUPTED, exit_of, print_outputs, waiting};
+use super::{INTERRUPTED, exit_of, print, print_waits, waiting};
 use crate::interrupt;
 use crate::output::Output;
 use crate::wire::{Host, Storage};
 
 /// Events read from the store at once.
 const PAGE: u32 = 512;
-/// How often the store is asked about an execution of another process: nothing wakes us from there.
-const LOOK: Duration = Duration::from_millis(250);
-/// Looks without news after which it is asked whether the other process is alive.
-const QUIET_LOOKS: u32 = 8;
-/// The newest executions, among which one that is followed is looked for.
-const LISTED: u32 = 1_000;
+/// How often it is asked whether the process that runs an execution is alive. Its events wake us; its death tells
+/// nobody, so it has to be looked for.
+const ALIVE_MS: u64 = 2_000;
 /// Frames of the tree: often enough for a person, seldom enough for the processor.
 const FRAME: Duration = Duration::from_millis(100);
 /// A large tree takes long to draw: at most one part in so many of the time is spent on it.
 const DRAWING_SHARE: u32 = 10;
+
+/// What goes to standard output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// Where a program reads, every event as a line of JSON and at last one with the result; for a person the outputs.
+    Events(Stay),
+    /// The outputs, or with `--json` one object about the whole run. It is left when it waits for an answer.
+    Outputs,
+}
+
+/// Whether to stay while an execution waits for an answer that is given elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    UntilItEnds,
+    UntilItWaits,
+}
+
+impl Stay {
+    /// As `--follow` says.
+    pub(crate) fn of(follow: bool) -> Self {
+        if follow { Self::UntilItEnds } else { Self::UntilItWaits }
+    }
+}
 
 /// How an execution is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,13 +62,14 @@ enum Show {
 }
 
 impl Show {
-    /// A tree where a person looks at a terminal that can redraw, JSON lines where a program reads.
-    fn chosen(output: &Output) -> Self {
+    /// A tree where a person looks at a terminal that can redraw, JSON lines where a program reads them.
+    fn chosen(report: Report, output: &Output) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        match std::io::stdout().is_terminal() && !output.json() {
-            false => Self::Json,
-            true if output.redraws() && !dumb => Self::Tree,
-            true => Self::Lines,
+        let read = matches!(report, Report::Events(_)) && (output.json() || !std::io::stdout().is_terminal());
+        match read {
+            true => Self::Json,
+            false if output.redraws() && !dumb => Self::Tree,
+            false => Self::Lines,
         }
     }
 }
@@ -58,17 +79,11 @@ enum Source {
     /// This process runs it.
     Here(Box<Handle>, EventStream),
     /// Another one does, or nobody.
-    Elsewhere(Away),
+    Elsewhere(mpsc::Receiver<Next>),
 }
 
-struct Away {
-    storage: Storage,
-    who: Identity,
-    id: ExecutionId,
-    last: u64,
-    ready: VecDeque<Event>,
-    quiet: u32,
-}
+/// The next event; `Err` in it when there will be none, with the reason.
+type Next = Result<Result<Arc<Event>, End>, Problem>;
 
 /// What is known of the execution while it is followed.
 struct Watch<'a> {
@@ -92,58 +107,72 @@ enum End {
     Abandoned,
 }
 
-/// Where an execution that another process runs is looked at, and for whom.
-pub(crate) struct Looking {
-    pub(crate) storage: Storage,
-    pub(crate) who: Identity,
-}
-
-/// Whether to stay while an execution waits for an answer that is given elsewhere.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stay {
-    UntilItEnds,
-    UntilItWaits,
-}
-
-/// Shows an execution that this process runs, until it ends, and says how to exit. `steps` are its nodes in order.
+/// Shows an execution that this process runs, until it ends or only waits, and says how to exit. `steps` are its nodes
+/// in order, as far as they are known.
 pub(crate) async fn run(
     handle: Handle,
     steps: Vec<String>,
-    stay: Stay,
+    report: Report,
     host: &Host,
-    looking: Looking,
     output: &Output,
 ) -> Result<Exit, Vec<Problem>> {
-    let mut watch = Watch::new(handle.id.clone(), steps, output);
+    let mut watch = Watch::new(handle.id.clone(), steps, report, output);
+    if report == Report::Outputs {
+        output.note(&format!("execution {}", watch.id));
+    }
     let mut stopped = false;
-    let events = handle.events();
-    let mut end = watch.until_rest(Source::Here(Box::new(handle), events), &mut stopped).await?;
-    if matches!(end, End::Waits) && stay == Stay::UntilItEnds && !stopped {
+    let mut end = watch.until_rest(Source::here(handle, 0), &mut stopped).await?;
+    if matches!(end, End::Waits) && stopped {
+        // It was just being given back when it was asked to stop.
+        let stopping = host.engine.stop(&watch.id, INTERRUPTED).await.map_err(|problem| vec![problem])?;
+        if let Stopping::Here(handle) = stopping {
+            end = watch.until_rest(Source::here(handle, watch.seen()), &mut stopped).await?;
+        }
+    } else if matches!(end, End::Waits) && report == Report::Events(Stay::UntilItEnds) {
         watch.say_waits();
-        let last = watch.execution.as_ref().map_or(0, |execution| execution.seq);
-        end = watch.until_rest(Source::away(looking, &watch.id, last), &mut stopped).await?;
+        end = watch.until_rest(Source::away(host.storage(), &watch.id, watch.seen()), &mut stopped).await?;
     }
     watch.clear();
     host.runtime.take_refused().iter().for_each(|problem| output.warn(problem));
+    if matches!(end, End::Waits) && watch.show != Show::Json {
+        let usage = watch.execution.as_ref().map(|execution| execution.usage).unwrap_or_default();
+        print_waits(&watch.id, &usage, host, output).await?;
+    }
     Ok(watch.finish(end, stopped))
 }
 
 /// Shows an execution that another process runs, from its first event, until it ends.
-pub(crate) async fn follow(id: &ExecutionId, looking: Looking, output: &Output) -> Result<Exit, Vec<Problem>> {
-    let mut watch = Watch::new(id.clone(), Vec::new(), output);
-    let end = watch.until_rest(Source::away(looking, id, 0), &mut false).await?;
+pub(crate) async fn follow(id: &ExecutionId, storage: &Storage, output: &Output) -> Result<Exit, Vec<Problem>> {
+    let mut watch = Watch::new(id.clone(), Vec::new(), Report::Events(Stay::UntilItEnds), output);
+    let end = watch.until_rest(Source::away(storage, id, 0), &mut false).await?;
     watch.clear();
     Ok(watch.finish(end, false))
 }
 
 impl Source {
-    fn away(looking: Looking, id: &ExecutionId, last: u64) -> Self {
-        let Looking { storage, who } = looking;
-        Self::Elsewhere(Away { storage, who, id: id.clone(), last, ready: VecDeque::new(), quiet: 0 })
+    fn here(handle: Handle, last: u64) -> Self {
+        let events = handle.events_after(last);
+        Self::Here(Box::new(handle), events)
+    }
+
+    /// A task follows the store, so that nothing is asked again because a frame was drawn meanwhile.
+    fn away(storage: &Storage, id: &ExecutionId, last: u64) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        let (storage, id) = (storage.clone(), id.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                over = pass_on(&storage, &id, last, &sender) => {
+                    // Whoever asked may be gone.
+                    let _unheard = sender.send(over.map(Err)).await;
+                }
+                () = sender.closed() => {}
+            }
+        });
+        Self::Elsewhere(receiver)
     }
 
     /// The next event; `Err` when there will be none, with the reason.
-    async fn next(&mut self) -> Result<Result<Arc<Event>, End>, Problem> {
+    async fn next(&mut self) -> Next {
         match self {
             Self::Here(handle, events) => loop {
                 match events.next().await? {
@@ -157,46 +186,49 @@ impl Source {
                     }
                 }
             },
-            Self::Elsewhere(away) => away.next().await,
+            Self::Elsewhere(events) => events.recv().await.unwrap_or(Ok(Err(End::Abandoned))),
         }
     }
 }
 
-impl Away {
-    async fn next(&mut self) -> Result<Result<Arc<Event>, End>, Problem> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                self.last = event.seq;
-                return Ok(Ok(Arc::new(event)));
+/// Sends what is stored, by whichever process, until the one that should run it is gone. One that waits for an answer is
+/// held by nobody, and not gone. This only looks: whoever claims an execution takes it from a process that is merely
+/// slow.
+async fn pass_on(
+    storage: &Storage,
+    id: &ExecutionId,
+    mut last: u64,
+    sender: &mpsc::Sender<Next>,
+) -> Result<End, Problem> {
+    let store = &storage.store;
+    loop {
+        tokio::select! {
+            page = store.follow(id, last, PAGE) => {
+                for event in page.map_err(|failure| failure.problem)? {
+                    last = event.seq;
+                    // Nobody hears it when whoever asked is gone; then this task ends.
+                    let _unheard = sender.send(Ok(Ok(Arc::new(event)))).await;
+                }
             }
-            let store = &self.storage.store;
-            let page = store.read(&self.id, self.last, PAGE).await.map_err(|failure| failure.problem)?;
-            if !page.is_empty() {
-                (self.ready, self.quiet) = (page.into(), 0);
-                continue;
+            () = storage.clock.sleep(ALIVE_MS) => {
+                if store.left(u32::MAX).await.map_err(|failure| failure.problem)?.contains(id) {
+                    return Ok(End::Abandoned);
+                }
             }
-            self.quiet += 1;
-            if self.quiet.is_multiple_of(QUIET_LOOKS) && self.abandoned().await? {
-                return Ok(Err(End::Abandoned));
-            }
-            tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// Whether it should run and no live process holds it. One that waits for an answer is held by nobody. This only
-    /// looks: whoever claims an execution takes it from a process that is merely slow.
-    async fn abandoned(&self) -> Result<bool, Problem> {
-        let rows = self.storage.store.list(&self.who, LISTED).await.map_err(|failure| failure.problem)?;
-        let row = rows.into_iter().find(|row| row.id == self.id);
-        Ok(row.is_some_and(|row| !row.held && row.status == "running"))
     }
 }
 
 impl<'a> Watch<'a> {
-    fn new(id: ExecutionId, steps: Vec<String>, output: &'a Output) -> Self {
-        let show = Show::chosen(output);
+    fn new(id: ExecutionId, steps: Vec<String>, report: Report, output: &'a Output) -> Self {
+        let show = Show::chosen(report, output);
         let (screen, next_frame) = (Screen::default(), Instant::now());
         Self { id, steps, execution: None, show, output, screen, tick: 0, next_frame }
+    }
+
+    /// Number of the newest event that was taken.
+    fn seen(&self) -> u64 {
+        self.execution.as_ref().map_or(0, |execution| execution.seq)
     }
 
     async fn until_rest(&mut self, mut source: Source, stopped: &mut bool) -> Result<End, Vec<Problem>> {
@@ -305,10 +337,11 @@ impl<'a> Watch<'a> {
     /// Prints the result, and one line about it.
     fn finish(&self, end: End, stopped: bool) -> Exit {
         let (word, exit) = match &end {
-            End::Ended(ending) => {
-                self.print(ending);
+            End::Ended(ending) if self.show == Show::Json => {
+                self.result(status(ending), &ending.outputs, ending.problem.as_ref());
                 (status(ending).replace('_', " "), exit_of(ending, stopped))
             }
+            End::Ended(ending) => (status(ending).replace('_', " "), print(&self.id.0, ending, stopped, self.output)),
             End::Waits => {
                 self.result("waiting", &Value::Null, None);
                 ("waiting".to_owned(), Exit::Done)
@@ -316,10 +349,6 @@ impl<'a> Watch<'a> {
             End::Left => ("still running".to_owned(), Exit::Interrupted),
             End::Abandoned => ("left by its process".to_owned(), Exit::Failed),
         };
-        if let (End::Waits, Some(execution), false) = (&end, &self.execution, self.show == Show::Json) {
-            let each = execution.waits.iter().flat_map(|(wait, open)| waiting::lines(wait, open, &execution.name));
-            each.for_each(|line| self.output.line(&line));
-        }
         let id = &self.id;
         let hint = match &end {
             End::Ended(_) if exit != Exit::Done => format!("; see `ice executions show {id}`"),
@@ -340,15 +369,6 @@ impl<'a> Watch<'a> {
             End::Waits | End::Left | End::Abandoned => execution.usage,
         };
         format!(" in {}, {}", duration(execution.updated.saturating_sub(execution.started)), cost(&usage))
-    }
-
-    fn print(&self, ending: &Ending) {
-        let problem = ending.problem.as_ref();
-        self.result(status(ending), &ending.outputs, problem);
-        if self.show != Show::Json {
-            print_outputs(&ending.outputs, self.output);
-            problem.into_iter().for_each(|problem| self.output.problems(std::slice::from_ref(problem)));
-        }
     }
 
     /// The last of the JSON lines.

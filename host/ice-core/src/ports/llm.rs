@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Failure;
+use super::{Failure, Retry};
 use crate::budget::Usage;
+use crate::problem::Code;
 
 /// Who speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -131,4 +132,67 @@ pub trait Llm: Send + Sync {
 
     /// Turns texts into vectors; the empty model is the host's embedder. Fails when there is none.
     async fn embed(&self, model: &str, texts: &[String]) -> Result<Embeddings, Failure>;
+}
+
+/// How one question is asked again while its provider is busy (X073), by whoever has no retry policy for it: components,
+/// and nodes that say nothing about retries. Pure: counting and pausing are the caller's.
+#[derive(Default, Debug)]
+pub struct Patience {
+    requests: u32,
+    paused_ms: u64,
+}
+
+impl Patience {
+    /// Requests for one question, the first included.
+    pub const REQUESTS_MAX: u32 = 3;
+    /// All pauses of one question together, in milliseconds. Somebody waits for the answer; whoever can wait longer has a
+    /// retry policy.
+    pub const PAUSES_MS_MAX: u64 = 30_000;
+    /// The first pause when the provider names none, in milliseconds; the next is twice as long.
+    const PAUSE_FIRST_MS: u64 = 500;
+
+    /// The pause before the question is asked again, in milliseconds; `None` when the failure stands: the provider is not
+    /// busy, wants more time than there is, or was asked often enough.
+    pub fn pause_ms(&mut self, failure: &Failure) -> Option<u64> {
+        self.requests += 1;
+        let pause = match failure.retry {
+            Retry::Maybe => Self::PAUSE_FIRST_MS << (self.requests - 1).min(8),
+            Retry::AfterMs(ms) => ms,
+            Retry::Never => return None,
+        };
+        let paused = self.paused_ms.saturating_add(pause);
+        let again =
+            failure.problem.code == Code::X073 && self.requests < Self::REQUESTS_MAX && paused <= Self::PAUSES_MS_MAX;
+        again.then(|| {
+            self.paused_ms = paused;
+            pause
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Problem;
+
+    fn pauses(code: Code, retries: &[Retry]) -> Vec<Option<u64>> {
+        let mut patience = Patience::default();
+        let failure = |retry: &Retry| Failure { problem: Problem::new(code, "busy"), retry: *retry };
+        retries.iter().map(|retry| patience.pause_ms(&failure(retry))).collect()
+    }
+
+    #[test]
+    fn a_busy_provider_is_asked_three_times_and_waited_for_half_a_minute() {
+        assert_eq!(pauses(Code::X073, &[Retry::Maybe; 3]), [Some(500), Some(1_000), None]);
+        let asked = [Retry::AfterMs(20_000), Retry::AfterMs(10_001)];
+        assert_eq!(pauses(Code::X073, &asked), [Some(20_000), None], "together they are too long");
+        assert_eq!(pauses(Code::X073, &[Retry::AfterMs(30_000), Retry::AfterMs(0)]), [Some(30_000), Some(0)]);
+        assert_eq!(pauses(Code::X073, &[Retry::AfterMs(u64::MAX)]), [None]);
+    }
+
+    #[test]
+    fn what_is_not_busy_is_not_asked_again() {
+        assert_eq!(pauses(Code::X073, &[Retry::Never]), [None]);
+        assert_eq!(pauses(Code::X062, &[Retry::Maybe]), [None]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use ice_core::budget::Usage;
 use ice_core::event::Fact;
-use ice_core::ports::{Failure, LlmReply, LlmRequest, Message, Retry, Role};
+use ice_core::ports::{Failure, LlmReply, LlmRequest, Message, Patience, Retry, Role};
 use ice_core::problem::{Code, Problem};
 use ice_core::schema::Schema;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ pub(super) async fn ask(
     if config.fallback.is_empty() {
         return match calls::recorded(cx.run(), request, ordinal, site) {
             Some(reply) => Ok(reply),
-            None => one(cx, request, ordinal, site, config).await,
+            None => patiently(cx, request, ordinal, site, config).await,
         };
     }
     let mut candidates = vec![request.clone()];
@@ -76,7 +76,35 @@ pub(super) async fn ask(
             answered => return answered,
         }
     }
-    one(cx, last, ordinal, site, config).await
+    patiently(cx, last, ordinal, site, config).await
+}
+
+/// Asks a busy provider again, within the bounds of [`Patience`]. A llm node that has a retry policy is asked once an
+/// attempt: its policy says how often and when. An agent's questions are asked again here whatever its policy is, because
+/// another attempt of the agent would pay for all its answers again.
+async fn patiently(
+    cx: &NodeRun<'_>,
+    request: &LlmRequest,
+    ordinal: u32,
+    site: &Site,
+    config: &LlmConfig,
+) -> Result<LlmReply, Failure> {
+    let mut patience = Patience::default();
+    let has_policy = cx.node.kind == "llm" && cx.node.retry.max_attempts > 1;
+    loop {
+        let failure = match one(cx, request, ordinal, site, config).await {
+            Err(failure) if !has_policy => failure,
+            answered => return answered,
+        };
+        let Some(ms) = patience.pause_ms(&failure) else { return Err(failure) };
+        let message = format!("model `{}` is asked again in {ms} ms: {}", request.model, failure.problem.message);
+        cx.run().push(&site.path, site.attempt, Fact::Logged { level: "warn".into(), message });
+        tokio::select! {
+            biased;
+            why = site.stop.tripped() => return Err(Failure::never(why.clone())),
+            () = cx.run().clock().sleep(ms) => {}
+        }
+    }
 }
 
 /// Whether another provider may do better: this one is away, busy, slow, or not set up here. A question that is wrong,

@@ -125,6 +125,10 @@ impl Events for Cord {
         self.inner.read(id, after, limit).await
     }
 
+    async fn follow(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
+        self.inner.follow(id, after, limit).await
+    }
+
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
         self.inner.list(who, limit).await
     }

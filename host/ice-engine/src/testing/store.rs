@@ -69,6 +69,7 @@ pub struct MemoryStore {
     dark: Notify,
     gives_back: Notify,
     let_go: Notify,
+    appended: Notify,
 }
 
 impl MemoryStore {
@@ -79,7 +80,7 @@ impl MemoryStore {
         let (cut, stored, held_up) = (Cut::Never, 0, None);
         let inner = Inner { lists, documents, versions, schedules, refusal, clock, cut, stored, held_up };
         let (dark, gives_back, let_go) = (Notify::new(), Notify::new(), Notify::new());
-        Arc::new(Self { inner: Mutex::new(inner), dark, gives_back, let_go })
+        Arc::new(Self { inner: Mutex::new(inner), dark, gives_back, let_go, appended: Notify::new() })
     }
 
     /// Sets when the store goes dark, and counts stored events from here.
@@ -244,6 +245,8 @@ impl Events for MemoryStore {
             assert_eq!(event.seq, expected, "events are numbered without gaps");
             list.events.push(event.clone());
         }
+        drop(inner);
+        self.appended.notify_waiters();
         Ok(())
     }
 
@@ -252,6 +255,18 @@ impl Events for MemoryStore {
         let list = inner.lists.get(id).ok_or_else(|| unknown(id))?;
         let limit = usize::try_from(limit).expect("32 bits fit");
         Ok(list.events.iter().filter(|event| event.seq > after).take(limit).cloned().collect())
+    }
+
+    async fn follow(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
+        loop {
+            // Before the reading: what is appended after it wakes.
+            let appended = self.appended.notified();
+            let page = self.read(id, after, limit).await?;
+            if !page.is_empty() {
+                return Ok(page);
+            }
+            appended.await;
+        }
     }
 
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {

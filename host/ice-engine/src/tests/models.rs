@@ -42,6 +42,53 @@ async fn a_model_that_keeps_talking_is_heard_out() {
     assert_eq!(ran.ending.status, FinalStatus::Completed);
 }
 
+fn busy(retry: Retry) -> Failure {
+    Failure { problem: Problem::new(Code::X073, "the provider is busy"), retry }
+}
+
+/// A model that is busy so often, then answers.
+fn busy_for(times: usize, retry: Retry) -> Answers {
+    (0..times).fold(Answers::echo(), |llm, _| llm.then_fail(busy(retry)))
+}
+
+/// Requests that were sent, the time that the execution took, and the code it ended with.
+async fn sent(node: &str, llm: Answers) -> (usize, u64, Option<Code>) {
+    let world = World::with_model(Fakes::new(), llm);
+    let ran = world.run(&format!("nodes: [{node}]"), json!({})).await;
+    let took = ran.events.last().map_or(0, |last| last.at) - ran.events.first().map_or(0, |first| first.at);
+    (world.outside.llm.asked().len(), took, ran.problem_code())
+}
+
+/// One question is at most three requests and half a minute of pauses; a node that says how often it is tried says so
+/// alone.
+#[tokio::test(start_paused = true)]
+async fn a_busy_provider_is_asked_a_bounded_number_of_times() {
+    let llm = |more: &str| format!("{{id: l, type: llm, prompt: one, llm_config: {{model: m}}{more}}}");
+    let quiet = llm("");
+    assert_eq!(sent(&quiet, busy_for(2, Retry::Maybe)).await, (3, 1_500, None));
+    assert_eq!(sent(&quiet, busy_for(9, Retry::Maybe)).await, (3, 1_500, Some(Code::X073)));
+    assert_eq!(sent(&quiet, busy_for(1, Retry::AfterMs(7_000))).await, (2, 7_000, None), "the pause it asks for");
+    assert_eq!(
+        sent(&quiet, busy_for(1, Retry::AfterMs(60_000))).await,
+        (1, 0, Some(Code::X073)),
+        "nobody waits so long"
+    );
+    assert_eq!(sent(&quiet, Answers::echo().then_fail(broken())).await.0, 1, "it is not busy");
+
+    let policy = llm(", retry_policy: {max_attempts: 2, backoff_seconds: 1, jitter: none}");
+    assert_eq!(sent(&policy, busy_for(9, Retry::Maybe)).await, (2, 1_000, Some(Code::X073)));
+    assert_eq!(sent(&policy, busy_for(1, Retry::AfterMs(60_000))).await, (2, 60_000, None), "its policy can wait");
+
+    let agent = "{id: a, type: agent, system_prompt: x, task: one, retries: 1, backoff_seconds: 0.001, \
+        llm_config: {model: m}}";
+    assert_eq!(
+        sent(agent, busy_for(2, Retry::Maybe)).await.0,
+        3,
+        "its question is asked again, not the agent begun again"
+    );
+    assert_eq!(sent(agent, busy_for(99, Retry::Maybe)).await.0, 5, "the breaker opens at five failures");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_leads_to_the_model_named_instead() {
     let mut llm = Answers::echo();

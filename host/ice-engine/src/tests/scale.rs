@@ -62,6 +62,10 @@ impl Events for Counting {
         Ok(Vec::new())
     }
 
+    async fn follow(&self, _id: &ExecutionId, _after: u64, _limit: u32) -> Result<Vec<Event>, Failure> {
+        Err(refused())
+    }
+
     async fn list(&self, _who: &Identity, _limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
         Ok(Vec::new())
     }

@@ -16,6 +16,7 @@ use serde_json::Value;
 pub mod documents;
 pub mod events;
 pub mod every;
+pub mod following;
 pub mod leases;
 pub mod memory;
 pub mod schedules;
@@ -68,6 +69,8 @@ macro_rules! conformance {
                 concurrent_appends_keep_every_list_in_order, concurrent_creates_of_one_id_let_one_win,
                 whole_lives_at_once_stay_apart, big_events_fit, the_status_follows_the_last_fact, listings_show_the_newest_of_their_owner,
                 listings_go_on_where_a_page_ended, some_stand_without_the_others, what_was_left_is_found, many_short_lives_at_once;
+            following: what_is_there_is_not_waited_for, an_append_wakes_those_who_follow,
+                followers_miss_nothing_while_a_list_grows, one_who_leaves_can_come_back;
             waits: a_parked_execution_waits_until_anything_happens, open_waits_are_counted_as_they_come_and_go,
                 those_who_wait_are_listed_for_their_owner, what_is_due_comes_longest_overdue_first,
                 one_that_waits_can_be_asked_to_stop, many_appends_at_once_count_every_wait;
@@ -129,7 +132,8 @@ pub fn lines(first: u64, last: u64) -> Vec<Event> {
     (first..=last).map(|seq| line(seq, &format!("line {seq}"))).collect()
 }
 
-pub(crate) fn finished(seq: u64, status: FinalStatus) -> Event {
+/// The last event, with number `seq`.
+pub fn finished(seq: u64, status: FinalStatus) -> Event {
     let problem = (status == FinalStatus::Failed).then(|| Problem::new(Code::X001, "it failed"));
     Event {
         seq,

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::ANSWER_MAX;
 use super::writer::Line;
+use crate::bell::Bell;
 use crate::fault::postgres::no_answer;
 use crate::fault::{Fault, integer, natural};
 use crate::list::{Head, Row, Span, rows, span, verdict};
@@ -61,7 +62,10 @@ impl Append {
         self.rows.iter().map(|row| row.fact.len()).sum()
     }
 
-    fn answer(self, verdict: Result<(), Failure>) {
+    fn answer(self, verdict: Result<(), Failure>, bell: &Bell) {
+        if verdict.is_ok() && self.span.is_some() {
+            bell.ring(&self.execution);
+        }
         // Whoever asked may be gone; the events are in the list all the same.
         let _unread = self.reply.send(verdict);
     }
@@ -72,7 +76,7 @@ pub(super) async fn commit(line: &mut Line, group: Vec<Append>) {
     let fault = match write(line, &group).await {
         Ok(verdicts) => {
             for (append, verdict) in group.into_iter().zip(verdicts) {
-                append.answer(verdict.map_err(Failure::never));
+                append.answer(verdict.map_err(Failure::never), &line.bell);
             }
             return;
         }
@@ -81,7 +85,7 @@ pub(super) async fn commit(line: &mut Line, group: Vec<Append>) {
     if group.len() == 1 || !fault.is_of_one() {
         let failure = fault.explain_postgres(&line.place);
         for append in group {
-            append.answer(Err(failure.clone()));
+            append.answer(Err(failure.clone()), &line.bell);
         }
         return;
     }
@@ -91,7 +95,7 @@ pub(super) async fn commit(line: &mut Line, group: Vec<Append>) {
             Ok(mut verdicts) => verdicts.pop().expect("one verdict an append").map_err(Failure::never),
             Err(fault) => Err(fault.explain_postgres(&line.place)),
         };
-        append.answer(verdict);
+        append.answer(verdict, &line.bell);
     }
 }
 
@@ -109,22 +113,27 @@ async fn write(line: &mut Line, group: &[Append]) -> Result<Vec<Result<(), Probl
 /// Runs the statement. It returns the ends of the lists as they were when their rows were locked: the same numbers by
 /// which the statement decided, so [`verdict`] says exactly what was done.
 ///
+/// It tells other processes of lists that somebody follows, and of no others: Postgres lets commits that tell something
+/// happen one after the other, in the whole server. Who follows is read from the locked row, see `following.rs`. The
+/// telling is counted because Postgres skips what nobody asks for.
+///
 /// Rows are locked in the order of their ids, which makes it impossible that two writers wait for each other.
 async fn ask(connection: &mut PgConnection, group: &[Append]) -> Result<HashMap<String, Head>, Fault> {
     const WRITE: &str = "with wanted as materialized (select * from unnest($1::text[], $2::int8[], $3::int8[], \
             $4::int8[], $5::int8[], $6::text[], $7::int8[], $8::int8[]) \
                 as wanted (id, fence, first, last, updated, status, waits, due)), \
-        head as materialized (select e.id, e.fence, e.holder is not null as held, e.events \
+        head as materialized (select e.id, e.fence, e.holder is not null as held, e.events, e.followed \
             from executions e join wanted w on w.id = e.id order by e.id for no key update of e), \
-        accepted as materialized (select w.* from wanted w join head h on h.id = w.id \
+        accepted as materialized (select w.*, h.followed from wanted w join head h on h.id = w.id \
             where h.fence = w.fence and h.held and h.events = w.first - 1), \
         ended as (update executions e set events = a.last, updated = a.updated, \
             status = coalesce(a.status, case e.status when 'waiting' then 'running' else e.status end), \
             waits = greatest(e.waits + a.waits, 0), due = a.due from accepted a where e.id = a.id), \
         written as (insert into events (execution, seq, at, path, attempt, fact) select r.* \
             from unnest($9::text[], $10::int8[], $11::int8[], $12::text[], $13::int8[], $14::text[]) \
-                as r (execution, seq, at, path, attempt, fact) join accepted a on a.id = r.execution) \
-        select id, fence, held, events from head";
+                as r (execution, seq, at, path, attempt, fact) join accepted a on a.id = r.execution), \
+        told as materialized (select pg_notify('ice_events', a.id) as told from accepted a where a.followed > now()) \
+        select id, fence, held, events, (select count(told) from told) from head";
     let span = |pick: fn(&Span) -> u64| -> Vec<Option<i64>> {
         group.iter().map(|append| append.span.as_ref().map(|span| integer(pick(span)))).collect()
     };
@@ -139,7 +148,7 @@ async fn ask(connection: &mut PgConnection, group: &[Append]) -> Result<HashMap<
         .bind(group.iter().map(|append| append.span.and_then(|span| span.status)).collect::<Vec<_>>())
         .bind(group.iter().map(|append| append.span.map_or(0, |span| span.waits)).collect::<Vec<_>>())
         .bind(group.iter().map(|append| append.span.and_then(|span| span.due)).collect::<Vec<_>>());
-    let found: Vec<(String, i64, bool, i64)> = bind_rows!(query, rows).fetch_all(connection).await?;
-    let head = |(id, fence, held, events)| (id, Head { fence, held, events: natural(events) });
+    let found: Vec<(String, i64, bool, i64, i64)> = bind_rows!(query, rows).fetch_all(connection).await?;
+    let head = |(id, fence, held, events, _told)| (id, Head { fence, held, events: natural(events) });
     Ok(found.into_iter().map(head).collect())
 }

@@ -11,7 +11,9 @@ use super::Store;
 use super::append::{Append, bind_rows};
 use super::writer::Order;
 use crate::fault::{Fault, integer, natural};
-use crate::list::{Line, RUNNING, Row, WAITING, event, exists, fenced, first_rows, held, holds, lines, no_execution};
+use crate::list::{
+    Line, RUNNING, Row, WAITING, event, exists, fenced, first_rows, free, held, holds, lines, no_execution,
+};
 
 #[async_trait]
 impl Events for Store {
@@ -93,6 +95,10 @@ impl Events for Store {
     async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
         let id = id.0.clone();
         Store::read(self, move |connection| Box::pin(read(connection, id.clone(), after, limit))).await
+    }
+
+    async fn follow(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
+        Store::follow(self, id, after, limit).await
     }
 
     async fn list(&self, who: &Identity, limit: u32) -> Result<Vec<ExecutionRow>, Failure> {
@@ -289,12 +295,11 @@ async fn standing(connection: &mut PgConnection, ids: Vec<String>, now: UnixMs) 
     Ok(lines(rows, now))
 }
 
-/// Whether a holder lives can only be asked here, so every running execution is looked at.
+/// Whether a holder lives can only be asked here, so every running execution is looked at. The status is written out:
+/// only so is the index of those that run used.
 async fn left(connection: &mut PgConnection, limit: u32, now: UnixMs) -> Result<Vec<ExecutionId>, Fault> {
-    const RUNNING_NOW: &str = "select id, holder, lease_until from executions where status = $1 order by started, id";
-    let rows: Vec<(String, Option<String>, i64)> =
-        sqlx::query_as(RUNNING_NOW).bind(RUNNING).fetch_all(connection).await?;
-    let free = |holder: Option<&str>, until: i64| !holder.is_some_and(|holder| holds(holder, natural(until), now));
-    let left = rows.into_iter().filter(|(_, holder, until)| free(holder.as_deref(), *until));
-    Ok(left.take(limit as usize).map(|(id, ..)| ExecutionId(id)).collect())
+    const RUNNING_NOW: &str =
+        "select id, holder, lease_until from executions where status = 'running' order by started, id";
+    let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(RUNNING_NOW).fetch_all(connection).await?;
+    Ok(free(rows, now, limit))
 }

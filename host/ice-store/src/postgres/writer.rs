@@ -3,6 +3,7 @@
 //! That is group commit without a timer, as in SQLite's writer; here it also shares the way to the server and back.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::append::{Append, commit};
 use super::opening::{FRESH, connect};
+use crate::bell::Bell;
 use crate::fault::Fault;
 
 /// Appends that may wait. A caller beyond them waits itself.
@@ -36,6 +38,8 @@ pub(super) struct Line {
     options: PgConnectOptions,
     /// The database as messages name it.
     pub(super) place: String,
+    /// Rung for every list that grew.
+    pub(super) bell: Arc<Bell>,
 }
 
 impl Line {
@@ -64,10 +68,15 @@ impl Line {
 }
 
 /// Starts the task. It ends when every sender is gone or [`Order::Close`] arrives.
-pub(super) fn start(connection: PgConnection, options: PgConnectOptions, place: String) -> mpsc::Sender<Order> {
+pub(super) fn start(
+    connection: PgConnection,
+    options: PgConnectOptions,
+    place: String,
+    bell: Arc<Bell>,
+) -> mpsc::Sender<Order> {
     let (orders, waiting) = mpsc::channel(WAITING_MAX);
     let answered = tokio::time::Instant::now();
-    tokio::spawn(serve(Line { connection: Some(connection), answered, options, place }, waiting));
+    tokio::spawn(serve(Line { connection: Some(connection), answered, options, place, bell }, waiting));
     orders
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::append::{Append, Pieces, ends, insert, update};
 use super::events::must_exist;
 use super::writer::{begin, finish};
+use crate::bell::Bell;
 use crate::fault::{Fault, integer, primary_result};
 use crate::list::{RUNNING, Row, Span, exists, fenced, first_rows};
 
@@ -91,7 +92,10 @@ impl Part {
         }
     }
 
-    fn answer(self, verdict: Result<(), Failure>) {
+    fn answer(self, verdict: Result<(), Failure>, bell: &Bell) {
+        if verdict.is_ok() && !self.rows().is_empty() {
+            bell.ring(self.execution());
+        }
         // Whoever asked may be gone; what was written is written all the same.
         let _unread = self.reply.send(verdict);
     }
@@ -146,12 +150,12 @@ impl Group {
 }
 
 /// Writes a group and replies to every one of its callers.
-pub(super) async fn commit(connection: &mut SqliteConnection, group: Group, place: &str) {
+pub(super) async fn commit(connection: &mut SqliteConnection, group: Group, place: &str, bell: &Bell) {
     let parts = group.parts;
     let fault = match write(connection, &parts).await {
         Ok(verdicts) => {
             for (part, verdict) in parts.into_iter().zip(verdicts) {
-                part.answer(verdict.map_err(Failure::never));
+                part.answer(verdict.map_err(Failure::never), bell);
             }
             return;
         }
@@ -163,7 +167,7 @@ pub(super) async fn commit(connection: &mut SqliteConnection, group: Group, plac
     if locked || parts.len() == 1 {
         let failure = fault.explain(place);
         for part in parts {
-            part.answer(Err(failure.clone()));
+            part.answer(Err(failure.clone()), bell);
         }
         return;
     }
@@ -172,7 +176,7 @@ pub(super) async fn commit(connection: &mut SqliteConnection, group: Group, plac
             Ok(mut verdicts) => verdicts.pop().expect("one verdict a part").map_err(Failure::never),
             Err(fault) => Err(fault.explain(place)),
         };
-        part.answer(verdict);
+        part.answer(verdict, bell);
     }
 }
 

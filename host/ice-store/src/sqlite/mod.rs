@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Options;
 use crate::address;
+use crate::bell::Bell;
 use crate::fault::{Work, natural};
 use crate::holder::Holder;
 
@@ -23,6 +24,7 @@ mod check;
 mod documents;
 mod events;
 mod every;
+mod following;
 mod group;
 mod memory;
 mod migrate;
@@ -52,6 +54,9 @@ struct Inner {
     orders: mpsc::Sender<Order>,
     /// `None` for a database in memory: the writer reads as well.
     readers: Option<SqlitePool>,
+    /// Those who wait for events.
+    bell: Arc<Bell>,
+    looking: following::Looking,
 }
 
 impl Store {
@@ -63,8 +68,10 @@ impl Store {
         let connection =
             opening::writer(path.as_deref(), options).await.map_err(|fault| fault.explain(&place).problem)?;
         let readers = path.as_deref().map(|path| opening::readers(path, lock_wait));
-        let orders = writer::start(connection, place.clone());
-        Ok(Self { inner: Arc::new(Inner { place, path, clock, holder: Holder::current(), orders, readers }) })
+        let bell = Bell::new();
+        let orders = writer::start(connection, place.clone(), Arc::clone(&bell));
+        let (holder, looking) = (Holder::current(), following::Looking::default());
+        Ok(Self { inner: Arc::new(Inner { place, path, clock, holder, orders, readers, bell, looking }) })
     }
 
     /// Number of the newest migration that was applied.
@@ -98,6 +105,7 @@ impl Store {
     /// Finishes what was asked for, folds the write-ahead log into the file and closes the connections.
     /// Everything afterwards fails with X047.
     pub(crate) async fn close(&self) {
+        self.inner.looking.end();
         // The readers first: the last connection to go is the one that may fold the log.
         if let Some(readers) = &self.inner.readers {
             readers.close().await;
@@ -107,6 +115,8 @@ impl Store {
             // An error means that the writer is gone already, which is what was asked for.
             let _gone = closed.await;
         }
+        // Those who wait hear it too: they ask, and are told.
+        self.inner.bell.ring_all();
     }
 
     /// Runs `work` in a transaction of its own. It is durable when this returns `Ok`; on `Err` nothing was written.

@@ -76,6 +76,11 @@ pub(super) fn readers(path: &Path, lock_wait: Duration) -> SqlitePool {
         .connect_lazy_with(options(path, lock_wait).pragma("query_only", "on"))
 }
 
+/// A connection that only looks whether the file was written.
+pub(super) async fn looker(path: &Path, lock_wait: Duration) -> Result<SqliteConnection, sqlx::Error> {
+    options(path, lock_wait).pragma("query_only", "on").connect().await
+}
+
 /// The schema version of the file; 0 for an empty one. Refuses files of other programs and of newer versions.
 async fn recognise(connection: &mut SqliteConnection) -> Result<u32, Fault> {
     // One statement sees one moment of the file, even while another process makes the first tables.

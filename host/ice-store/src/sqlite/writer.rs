@@ -3,10 +3,13 @@
 //! That is group commit without a timer: an idle store commits at once, a busy one in ever larger groups, and the
 //! price of a commit is shared by whoever had to wait for it anyway.
 
+use std::sync::Arc;
+
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Group, Part, commit};
+use crate::bell::Bell;
 use crate::fault::{Fault, Work};
 
 /// Orders that may wait. A caller beyond them waits itself.
@@ -26,21 +29,22 @@ pub(super) enum Order {
     Close(oneshot::Sender<()>),
 }
 
-/// Starts the task. It ends when every sender is gone or [`Order::Close`] arrives.
-pub(super) fn start(connection: SqliteConnection, place: String) -> mpsc::Sender<Order> {
+/// Starts the task, which rings `bell` for every list that grew. It ends when every sender is gone or
+/// [`Order::Close`] arrives.
+pub(super) fn start(connection: SqliteConnection, place: String, bell: Arc<Bell>) -> mpsc::Sender<Order> {
     let (orders, waiting) = mpsc::channel(WAITING_MAX);
-    tokio::spawn(serve(connection, place, waiting));
+    tokio::spawn(serve(connection, place, bell, waiting));
     orders
 }
 
-async fn serve(mut connection: SqliteConnection, place: String, mut waiting: mpsc::Receiver<Order>) {
+async fn serve(mut connection: SqliteConnection, place: String, bell: Arc<Bell>, mut waiting: mpsc::Receiver<Order>) {
     let mut closed = None;
     let mut next = waiting.recv().await;
     while let Some(order) = next.take() {
         match order {
             Order::Join(first) => {
                 let (group, other) = gather(first, &mut waiting);
-                commit(&mut connection, group, &place).await;
+                commit(&mut connection, group, &place, &bell).await;
                 next = other;
             }
             Order::Run(errand) => errand(&mut connection).await,

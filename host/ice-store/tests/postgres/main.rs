@@ -11,6 +11,7 @@ use ice_store::conformance::ManualClock;
 use ice_store::{Options, Store};
 
 mod cut;
+mod following;
 mod harm;
 mod opening;
 mod races;

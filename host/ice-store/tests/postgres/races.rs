@@ -9,7 +9,7 @@ use ice_store::{Options, Store};
 use super::{id, server};
 
 /// Two stores that share a clock, on one new database.
-async fn two() -> (Store, Store, std::sync::Arc<ManualClock>) {
+pub(super) async fn two() -> (Store, Store, std::sync::Arc<ManualClock>) {
     let clock = ManualClock::at(1_000_000);
     let (first, database) = server::exact(clock.clone()).await;
     let url = server::plain().url("anna", &database);

@@ -11,6 +11,7 @@ use ice_store::{Options, Store};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor};
 
+mod following;
 mod harm;
 mod killed;
 mod opening;

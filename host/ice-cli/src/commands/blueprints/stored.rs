@@ -90,7 +90,7 @@ async fn push(
     }
     let host = Host::open(config, output).await?;
     host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
-    let storage = Storage::open(config).await.map_err(one)?;
+    let storage = host.storage();
     let store: &dyn Documents = &*storage.store;
     let failed = |failure: ice_core::ports::Failure| one(failure.problem);
     let there = store.versions(Some(&name), VERSIONS_MAX).await.map_err(failed)?;

@@ -14,6 +14,7 @@ use crate::commands::Outcome;
 use crate::config::Config;
 use crate::output::Output;
 use crate::view::{self, waiting};
+use crate::wire::Storage;
 
 /// Show how an execution stands: its nodes with times, attempts and cost, its outputs
 ///
@@ -29,7 +30,8 @@ pub(crate) struct ShowArgs {
 
 pub(super) async fn run(args: ShowArgs, config: &Config, output: &Output) -> Outcome {
     let id = ExecutionId(args.id);
-    let events = read(&id, config).await?;
+    let storage = Storage::open(config).await.map_err(|problem| vec![problem])?;
+    let events = read(&id, &storage).await?;
     let all = events.len();
     let seen = match args.at.map(|at| usize::try_from(at).unwrap_or(usize::MAX)) {
         Some(at) if at > all => {

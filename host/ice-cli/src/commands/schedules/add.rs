@@ -17,7 +17,7 @@ use crate::commands::run::target::{self, Target as Named};
 use crate::config::Config;
 use crate::networks;
 use crate::output::Output;
-use crate::wire::{Host, Storage};
+use crate::wire::Host;
 
 /// Add a schedule, replacing the one of that name
 ///
@@ -76,18 +76,11 @@ fn dollars(text: &str) -> Result<u64, String> {
 
 /// What checks and writes schedules.
 struct Desk<'a> {
-    host: Host,
-    storage: Storage,
+    host: &'a Host,
     config: &'a Config,
 }
 
-impl<'a> Desk<'a> {
-    async fn open(config: &'a Config, output: &Output) -> Result<Self, Vec<Problem>> {
-        let host = Host::open(config, output).await?;
-        let storage = Storage::open(config).await.map_err(one)?;
-        Ok(Self { host, storage, config })
-    }
-
+impl Desk<'_> {
     /// Checks a blueprint and what it is to be given.
     async fn check(&self, parsed: &Parsed, inputs: &Map<String, Value>) -> Result<(), Vec<Problem>> {
         let plan = self.host.engine.plan(parsed).await.map_err(|problems| self.host.explain(problems))?;
@@ -97,13 +90,13 @@ impl<'a> Desk<'a> {
     /// Checks and keeps a blueprint.
     async fn keep(&self, parsed: &Parsed, inputs: &Map<String, Value>) -> Result<Target, Vec<Problem>> {
         self.check(parsed, inputs).await?;
-        let kept = Documents::put(&*self.storage.store, "blueprint", &parsed.blueprint.document).await;
+        let kept = Documents::put(&*self.host.storage().store, "blueprint", &parsed.blueprint.document).await;
         kept.map(Target::Document).map_err(failed)
     }
 
     /// Finds and checks what a user names.
     async fn target(&self, what: &str, inputs: &Map<String, Value>) -> Result<Target, Vec<Problem>> {
-        let store = &*self.storage.store;
+        let store = &*self.host.storage().store;
         let found = target::find(what, &self.host.catalog, store).await.map_err(|one| self.host.explain(vec![one]))?;
         match &found {
             Named::File(path) if networks::is_one(path)? => {
@@ -111,16 +104,16 @@ impl<'a> Desk<'a> {
                 self.keep(&source.blueprint(&[])?, inputs).await.map_err(|problems| source.locate(&[], problems))
             }
             Named::Stored(name, _) => {
-                self.check(&found.load(&self.host, store).await?, inputs).await?;
+                self.check(&found.load(self.host, store).await?, inputs).await?;
                 Ok(Target::from(name.clone()))
             }
-            Named::File(_) | Named::Bundle(_) => self.keep(&found.load(&self.host, store).await?, inputs).await,
+            Named::File(_) | Named::Bundle(_) => self.keep(&found.load(self.host, store).await?, inputs).await,
         }
     }
 
     /// Writes schedules that begin now, and says how they stand.
     async fn write(&self, network: Option<&str>, schedules: Vec<Schedule>, output: &Output) -> Outcome {
-        let (who, now) = (&self.config.identity, self.storage.clock.now_ms());
+        let (who, now) = (&self.config.identity, self.host.storage().clock.now_ms());
         let rows = schedules.into_iter().map(|schedule| ScheduleRow::begin(who.clone(), schedule, now));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         let rows = self.host.timetable().apply(who, network, &rows).await.map_err(one)?;
@@ -130,18 +123,60 @@ impl<'a> Desk<'a> {
         }
         Ok(Exit::Done)
     }
+
+    /// Writes the schedules of a network and removes those it no longer has: all or nothing.
+    async fn apply(
+        &self,
+        source: &networks::Source,
+        file: &Path,
+        (inputs, budget): (Map<String, Value>, Budget),
+        output: &Output,
+    ) -> Outcome {
+        let network = &source.network;
+        let (mut schedules, mut problems) = (Vec::new(), Vec::new());
+        for planned in &network.schedules {
+            let mut given = inputs.clone();
+            given.extend(planned.inputs.clone());
+            match self.keep(&source.blueprint(&planned.members)?, &given).await {
+                Ok(blueprint) => schedules.push(Schedule {
+                    name: planned.name.clone(),
+                    network: Some(network.name.clone()),
+                    source: file.display().to_string(),
+                    blueprint,
+                    enabled: planned.enabled,
+                    when: planned.when.clone(),
+                    inputs: given,
+                    budget,
+                }),
+                Err(found) => {
+                    let found = source.locate(&planned.members, found);
+                    let of = |problem: Problem| match problem.at.as_ref().and_then(|at| at.subject.as_ref()) {
+                        Some(_) => problem,
+                        None => problem.subject(format!("schedule `{}`", planned.name)),
+                    };
+                    problems.extend(found.into_iter().map(of));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        self.write(Some(&network.name), schedules, output).await
+    }
 }
 
 pub(super) async fn run(args: AddArgs, config: &Config, output: &Output) -> Outcome {
     let inputs = args.inputs.read()?;
     let budget = tighter(config.budget, Budget { micro_usd: args.budget_usd, ..Budget::default() });
     if let Some(file) = &args.network {
-        return write_network(&networks::read(file)?, file, (inputs, budget), config, output).await;
+        let source = networks::read(file)?;
+        let desk = Desk { host: &Host::open(config, output).await?, config };
+        return desk.apply(&source, file, (inputs, budget), output).await;
     }
     let (name, what) = (args.name.clone().unwrap_or_default(), args.what.clone().unwrap_or_default());
     let when = when(&args)?;
     Timing::of(&name, &when)?;
-    let desk = Desk::open(config, output).await?;
+    let desk = Desk { host: &Host::open(config, output).await?, config };
     let blueprint = desk.target(&what, &inputs).await?;
     let schedule = Schedule { name, network: None, source: what, blueprint, enabled: true, when, inputs, budget };
     desk.write(None, vec![schedule], output).await
@@ -175,48 +210,9 @@ pub(crate) async fn apply(
     source: &networks::Source,
     file: &Path,
     inputs: Map<String, Value>,
+    host: &Host,
     config: &Config,
     output: &Output,
 ) -> Outcome {
-    write_network(source, file, (inputs, config.budget), config, output).await
-}
-
-async fn write_network(
-    source: &networks::Source,
-    file: &Path,
-    (inputs, budget): (Map<String, Value>, Budget),
-    config: &Config,
-    output: &Output,
-) -> Outcome {
-    let network = &source.network;
-    let desk = Desk::open(config, output).await?;
-    let (mut schedules, mut problems) = (Vec::new(), Vec::new());
-    for planned in &network.schedules {
-        let mut given = inputs.clone();
-        given.extend(planned.inputs.clone());
-        match desk.keep(&source.blueprint(&planned.members)?, &given).await {
-            Ok(blueprint) => schedules.push(Schedule {
-                name: planned.name.clone(),
-                network: Some(network.name.clone()),
-                source: file.display().to_string(),
-                blueprint,
-                enabled: planned.enabled,
-                when: planned.when.clone(),
-                inputs: given,
-                budget,
-            }),
-            Err(found) => {
-                let found = source.locate(&planned.members, found);
-                let of = |problem: Problem| match problem.at.as_ref().and_then(|at| at.subject.as_ref()) {
-                    Some(_) => problem,
-                    None => problem.subject(format!("schedule `{}`", planned.name)),
-                };
-                problems.extend(found.into_iter().map(of));
-            }
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    desk.write(Some(&network.name), schedules, output).await
+    Desk { host, config }.apply(source, file, (inputs, config.budget), output).await
 }
