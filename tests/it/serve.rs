@@ -207,3 +207,18 @@ fn schedules_run_without_an_api_and_survive_kill_9() {
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
     assert_eq!(listed[0]["id"], said["execution_id"]);
 }
+
+#[test]
+fn a_timer_goes_on_with_what_a_killed_one_left() {
+    let door = Door::shut_from(1);
+    let home = home_for(&door.bin);
+    add_overdue(&home, &posts(&door.bin.url(), 2));
+    let once = ["schedules", "serve", "--once", "--json"];
+    let mut first = home.ice().args(once).stdout(Stdio::null()).spawn().unwrap();
+    door.bin.wait_for(2);
+    first.kill().unwrap(); // SIGKILL
+    first.wait().unwrap();
+    door.open();
+    home.run(&once).exits(0);
+    assert_eq!((standing(&home), door.paths()), (json!("completed"), ["/0", "/1", "/1"].map(str::to_owned).to_vec()));
+}

@@ -89,28 +89,50 @@ impl Engine {
         let mut look_at = 0;
         loop {
             let now = clock.now_ms();
-            let woken = self.due(now).await;
-            let left = if look_at <= now {
+            taken(self.due(now).await, &mut told);
+            if look_at <= now {
                 look_at = now + self.shared.options.lease_ms;
-                let room = most.saturating_sub(self.present_count()).min(LEFT_MAX);
-                Some(self.take_up_left(u32::try_from(room).unwrap_or(u32::MAX)).await)
-            } else {
-                None
-            };
-            for looked in std::iter::once(woken).chain(left) {
-                match looked {
-                    Ok(taken) => {
-                        taken.iter().filter_map(|(_, taken)| taken.as_ref().err()).filter(is_news).for_each(&mut told)
-                    }
-                    Err(problem) => told(&problem),
-                }
+                taken(self.take_up_left(self.room(most)).await, &mut told);
             }
             clock.sleep(TEND_MS).await;
         }
     }
+
+    /// One look of [`Engine::tend`]; returns what goes on here because of it.
+    pub async fn tend_once(&self, most: usize, mut told: impl FnMut(&Problem)) -> Vec<Handle> {
+        let mut handles = taken(self.due(self.shared.ports.clock.now_ms()).await, &mut told);
+        handles.extend(taken(self.take_up_left(self.room(most)).await, &mut told));
+        handles
+    }
+
+    /// How many may be taken up now.
+    fn room(&self, most: usize) -> u32 {
+        u32::try_from(most.saturating_sub(self.present_count()).min(LEFT_MAX)).expect("at most a thousand")
+    }
+}
+
+/// What was taken up, and for each how it went.
+type Looked = Result<Vec<(ExecutionId, Result<Handle, Problem>)>, Problem>;
+
+/// Those that go on here; `told` hears of the others.
+fn taken(looked: Looked, told: &mut impl FnMut(&Problem)) -> Vec<Handle> {
+    let mut handles = Vec::new();
+    match looked {
+        Ok(taken) => {
+            for (_, taken) in taken {
+                match taken {
+                    Ok(handle) => handles.push(handle),
+                    Err(problem) if is_news(&problem) => told(&problem),
+                    Err(_) => {}
+                }
+            }
+        }
+        Err(problem) => told(&problem),
+    }
+    handles
 }
 
 /// Another process that was faster is no news.
-fn is_news(problem: &&Problem) -> bool {
+fn is_news(problem: &Problem) -> bool {
     !matches!(problem.code, Code::X008 | Code::X040 | Code::X042)
 }

@@ -1,9 +1,11 @@
 //! `ice schedules serve`.
 
 use ice_api::app::EXECUTIONS_MAX;
+use ice_core::event::FinalStatus;
+use ice_core::execution::Ending;
 use ice_core::problem::{Exit, Problem};
 use ice_core::schedule;
-use ice_engine::{Started, Timetable};
+use ice_engine::{Rest, Started};
 use serde_json::json;
 
 use super::one;
@@ -22,7 +24,7 @@ use crate::wire::Host;
 /// Example: * * * * * ice schedules serve --once --quiet
 #[derive(clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Run what is due now, and exit when it has ended; for a timer such as cron
+    /// Run what is due now and go on with what dead processes left, and exit when that has ended; for a timer such as cron
     #[arg(long)]
     once: bool,
     /// How many seconds executions have to end when it is stopped
@@ -32,14 +34,14 @@ pub(crate) struct ServeArgs {
 
 pub(super) async fn run(args: ServeArgs, config: &Config, output: &Output) -> Outcome {
     let host = Host::open(config, output).await?;
-    let timetable = host.timetable();
     if args.once {
-        let outcome = once(&timetable, output).await;
+        let outcome = once(&host, output).await;
         if host.engine.drain(0).await > 0 {
             output.note("stopped; `ice executions list` shows what can be resumed");
         }
         return outcome;
     }
+    let timetable = host.timetable();
     output.note("running schedules; Ctrl-C stops");
     let said = |heard: Result<Started, Problem>| match heard {
         Ok(started) => drop(told(&started, output)),
@@ -90,18 +92,19 @@ pub(crate) fn refusals(started: &Started) -> Vec<Problem> {
     started.run.as_ref().err().into_iter().flatten().map(of).collect()
 }
 
-async fn once(timetable: &Timetable, output: &Output) -> Outcome {
-    let started = timetable.start_due().await.map_err(one)?;
+/// What dead processes left first: it may be what a schedule waits for.
+async fn once(host: &Host, output: &Output) -> Outcome {
+    let mut handles = host.engine.tend_once(EXECUTIONS_MAX, |problem| output.warn(problem)).await;
     let mut failed = false;
-    for started in started {
+    for started in host.timetable().start_due().await.map_err(one)? {
         failed |= told(&started, output).is_none();
-        let Ok(handle) = started.run else { continue };
+        handles.extend(started.run);
+    }
+    for handle in handles {
         tokio::select! {
             rest = handle.rest() => {
-                let bad = |ending: &ice_core::execution::Ending| {
-                    ending.status != ice_core::event::FinalStatus::Completed
-                };
-                failed |= matches!(&rest, ice_engine::Rest::Ended(ending) if bad(ending));
+                let bad = |ending: &Ending| ending.status != FinalStatus::Completed;
+                failed |= matches!(&rest, Rest::Ended(ending) if bad(ending));
             }
             () = interrupt::interrupted() => return Ok(Exit::Interrupted),
         }
