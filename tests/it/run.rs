@@ -213,8 +213,10 @@ fn following_stays_until_somebody_answered() {
 #[test]
 fn one_whose_process_died_is_not_followed_for_ever() {
     let home = Home::empty();
-    let server = Server::start(|_, _| loop {
-        std::thread::park();
+    let server = Server::start(|_, _| {
+        loop {
+            std::thread::park();
+        }
     });
     let file = home.write(
         "slow.yaml",
