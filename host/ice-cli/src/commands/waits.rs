@@ -213,13 +213,12 @@ async fn due(config: &Config, output: &Output) -> Outcome {
     let storage = Storage::open(config).await.map_err(one)?;
     let now = storage.clock.now_ms();
     // Usually nothing is due: then plugins are not even looked at.
-    let idle = storage.store.due(now, 1).await.map_err(|failure| one(failure.problem))?.is_empty();
-    storage.store.close().await;
-    if idle {
+    if storage.store.due(now, 1).await.map_err(|failure| one(failure.problem))?.is_empty() {
+        storage.store.close().await;
         output.either(|| json!([]), || vec!["nothing is due".into()]);
         return Ok(Exit::Done);
     }
-    let host = Host::open(config, output).await?;
+    let host = Host::over(storage, config, output, None)?;
     let woken = host.engine.due(now).await.map_err(one)?;
     let all = rest(woken);
     let rows = tokio::select! {

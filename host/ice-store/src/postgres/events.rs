@@ -8,12 +8,10 @@ use ice_core::problem::{Code, Problem};
 use sqlx::PgConnection;
 
 use super::Store;
-use super::append::{Append, bind_rows};
+use super::append::{Answer, Create, Part, Work};
 use super::writer::Order;
 use crate::fault::{Fault, integer, natural};
-use crate::list::{
-    Line, RUNNING, Row, WAITING, event, exists, fenced, first_rows, free, held, holds, lines, no_execution,
-};
+use crate::list::{Line, RUNNING, WAITING, event, fenced, first_rows, free, held, holds, lines, no_execution};
 
 #[async_trait]
 impl Events for Store {
@@ -25,43 +23,19 @@ impl Events for Store {
         first: &[Event],
         lease_ms: u64,
     ) -> Result<Lease, Failure> {
-        const INSERT: &str = "with made as (insert into executions \
-                (id, name, org, usr, status, started, updated, events, fence, holder, lease_until, waits, due) \
-                values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12) on conflict (id) do nothing \
-                returning id), \
-            written as (insert into events (execution, seq, at, path, attempt, fact) select r.* \
-                from unnest($13::text[], $14::int8[], $15::int8[], $16::text[], $17::int8[], $18::text[]) \
-                    as r (execution, seq, at, path, attempt, fact) join made on made.id = r.execution) \
-            select count(*) from made";
         let now = self.inner.clock.now_ms();
         let until = now.saturating_add(lease_ms);
-        let (id, name, who) = (id.0.clone(), name.to_owned(), who.clone());
-        let lease = Lease { execution: ExecutionId(id.clone()), fence: 1, until };
         let (rows, span) = first_rows(first, now).map_err(Failure::never)?;
-        let started = first.first().map_or(now, |event| event.at);
-        let holder = self.inner.holder.to_string();
-        self.write(move |connection| {
-            Box::pin(async move {
-                let rows: Vec<(&str, &Row)> = rows.iter().map(|row| (id.as_str(), row)).collect();
-                let query = sqlx::query_scalar(INSERT)
-                    .bind(&id)
-                    .bind(name)
-                    .bind(who.org)
-                    .bind(who.user)
-                    .bind(span.status.unwrap_or(RUNNING))
-                    .bind(integer(started))
-                    .bind(integer(span.updated))
-                    .bind(integer(span.last))
-                    .bind(holder)
-                    .bind(integer(until))
-                    .bind(span.waits.max(0))
-                    .bind(span.due);
-                let made: i64 = bind_rows!(query, rows).fetch_one(connection).await?;
-                if made == 0 { Err(exists(&id).into()) } else { Ok(()) }
-            })
-        })
-        .await?;
-        Ok(lease)
+        let create = Create {
+            name: name.to_owned(),
+            who: who.clone(),
+            started: integer(first.first().map_or(now, |event| event.at)),
+            holder: self.inner.holder.to_string(),
+            until: integer(until),
+            span,
+        };
+        self.join(Part::new(id, Work::Create(Box::new(create)), rows)).await?;
+        Ok(Lease { execution: id.clone(), fence: 1, until })
     }
 
     async fn claim(&self, id: &ExecutionId, lease_ms: u64) -> Result<Lease, Failure> {
@@ -81,15 +55,11 @@ impl Events for Store {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), Failure> {
-        const RELEASE: &str = "update executions set holder = null, lease_until = $3 \
-            where id = $1 and fence = $2 and holder is not null";
-        self.change_lease(RELEASE, lease, 0).await
+        self.join(Part::new(&lease.execution, Work::Release(integer(lease.fence)), Vec::new())).await
     }
 
     async fn append(&self, lease: &Lease, events: &[Event]) -> Result<(), Failure> {
-        let (append, answer) = Append::new(lease, events).map_err(Failure::never)?;
-        self.inner.orders.send(Order::Append(append)).await.map_err(|_| self.stopped())?;
-        answer.await.map_err(|_| self.stopped())?
+        self.join(Part::append(lease, events).map_err(Failure::never)?).await
     }
 
     async fn read(&self, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>, Failure> {
@@ -191,6 +161,12 @@ impl Events for Store {
 }
 
 impl Store {
+    /// Has something done together with what else waits. It is durable when this returns.
+    async fn join(&self, (part, answer): (Part, Answer)) -> Result<(), Failure> {
+        self.inner.orders.send(Order::Join(part)).await.map_err(|_| self.stopped())?;
+        answer.await.map_err(|_| self.stopped())?
+    }
+
     /// Runs a statement on the lease's row; X040 when the lease is not the newest, X041 without an execution.
     async fn change_lease(&self, statement: &'static str, lease: &Lease, until: UnixMs) -> Result<(), Failure> {
         let (id, fence) = (lease.execution.0.clone(), integer(lease.fence));

@@ -1,4 +1,4 @@
-//! The one task that appends. Appends that arrive while it commits are committed together by the next statement.
+//! The one task that appends. What arrives while it commits is committed together by the next statement.
 //!
 //! That is group commit without a timer, as in SQLite's writer; here it also shares the way to the server and back.
 
@@ -9,15 +9,15 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::append::{Append, commit};
+use super::append::{Part, commit};
 use super::opening::{FRESH, connect};
 use crate::bell::Bell;
 use crate::fault::Fault;
 
-/// Appends that may wait. A caller beyond them waits itself.
+/// Orders that may wait. A caller beyond them waits itself.
 const WAITING_MAX: usize = 1024;
 
-/// One statement takes at most so many appends, and stops taking more at so many bytes: other processes wait for the
+/// One statement takes at most so many parts, and stops taking more at so many bytes: other processes wait for the
 /// rows it locks, and its events are in memory twice.
 const GROUP_MAX: usize = 512;
 const GROUP_BYTES_MAX: usize = 4 << 20;
@@ -25,7 +25,7 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// What the task is asked to do, in the order of asking.
 pub(super) enum Order {
     /// Joins the next group.
-    Append(Append),
+    Join(Part),
     /// Ends the task.
     Close(oneshot::Sender<()>),
 }
@@ -85,7 +85,7 @@ async fn serve(mut line: Line, mut waiting: mpsc::Receiver<Order>) {
     let mut next = waiting.recv().await;
     while let Some(order) = next.take() {
         match order {
-            Order::Append(first) => {
+            Order::Join(first) => {
                 let (group, other) = gather(first, &mut waiting);
                 commit(&mut line, group).await;
                 next = other;
@@ -109,17 +109,17 @@ async fn serve(mut line: Line, mut waiting: mpsc::Receiver<Order>) {
     }
 }
 
-/// The appends that wait already, up to the bounds, the first order of another kind, or the second append to one
-/// execution, which is returned beside them: one statement changes a row once.
-fn gather(first: Append, waiting: &mut mpsc::Receiver<Order>) -> (Vec<Append>, Option<Order>) {
+/// The parts that wait already, up to the bounds, the first order of another kind, or the second part of one execution,
+/// which is returned beside them: one statement changes a row once.
+fn gather(first: Part, waiting: &mut mpsc::Receiver<Order>) -> (Vec<Part>, Option<Order>) {
     let mut bytes = first.bytes();
     let mut executions = HashSet::from([first.execution().to_owned()]);
     let mut group = vec![first];
     while group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
         match waiting.try_recv() {
-            Ok(Order::Append(append)) if executions.insert(append.execution().to_owned()) => {
-                bytes += append.bytes();
-                group.push(append);
+            Ok(Order::Join(part)) if executions.insert(part.execution().to_owned()) => {
+                bytes += part.bytes();
+                group.push(part);
             }
             Ok(other) => return (group, Some(other)),
             Err(_) => break,
