@@ -1,6 +1,10 @@
 //! Money, tokens and time: what an execution may spend and what it has spent. Integers only, so sums are exact.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::id::UnixMs;
 
 /// Millionths of a US dollar.
 pub type MicroUsd = u64;
@@ -49,6 +53,83 @@ pub struct Budget {
     pub ms: Option<u64>,
 }
 
+/// Milliseconds of a day.
+const DAY_MS: u64 = 86_400_000;
+
+/// The day of a moment, counted from 1970-01-01 in UTC.
+pub fn day_of(now: UnixMs) -> u64 {
+    now / DAY_MS
+}
+
+/// The stretch of time for which an org's budget is meant. Days and months begin at midnight UTC.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// Today.
+    Day,
+    /// This month.
+    #[default]
+    Month,
+    /// Ever.
+    Total,
+}
+
+impl Window {
+    /// The first day of the window that `now` lies in, counted from 1970-01-01.
+    pub fn first_day(self, now: UnixMs) -> u64 {
+        let today = day_of(now);
+        match self {
+            Self::Day => today,
+            Self::Month => today - (day_of_month(today) - 1),
+            Self::Total => 0,
+        }
+    }
+
+    /// The word of settings and output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// 1 to 31. Counts in years that begin in March, so that the leap day is the last of them: the 400-year cycle has
+/// 146,097 days, and day 0 of it was 719,468 days before 1970.
+fn day_of_month(day: u64) -> u64 {
+    let in_cycle = (day + 719_468) % 146_097;
+    let year = (in_cycle - in_cycle / 1_460 + in_cycle / 36_524 - in_cycle / 146_096) / 365;
+    let in_year = in_cycle - (365 * year + year / 4 - year / 100);
+    let month = (5 * in_year + 2) / 153;
+    in_year - (153 * month + 2) / 5 + 1
+}
+
+/// What orgs may spend in a window, over all their executions.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OrgBudgets {
+    /// Of every org that is not named.
+    pub each: Option<MicroUsd>,
+    /// Of single orgs.
+    pub by_org: BTreeMap<String, MicroUsd>,
+    /// For which time.
+    pub window: Window,
+}
+
+impl OrgBudgets {
+    /// What `org` may spend; `None` for no limit.
+    pub fn of(&self, org: &str) -> Option<MicroUsd> {
+        self.by_org.get(org).copied().or(self.each)
+    }
+}
+
+/// Writes micro-USD as dollars, at least with cents and without further zeros: `1.50`, `0.000015`.
+pub fn dollars(micro: MicroUsd) -> String {
+    let text = format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000);
+    let zeros = text.len() - text.trim_end_matches('0').len();
+    text[..text.len() - zeros.min(4)].to_owned()
+}
+
 /// What one component call cost the host, measured by the host.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
 #[serde(default)]
@@ -72,4 +153,35 @@ pub struct Receipt {
     /// What it asked for and did not get, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_begin_at_midnight() {
+        // 2026-11-30T06:00:00Z is day 20,787; 2024-02-29 day 19,782; 2000-03-01 day 11,017.
+        let at = |day: u64| day * DAY_MS + 6 * 3_600_000;
+        assert_eq!(Window::Day.first_day(at(20_787)), 20_787);
+        assert_eq!(Window::Month.first_day(at(20_787)), 20_787 - 29);
+        assert_eq!(Window::Month.first_day(at(19_782)), 19_782 - 28);
+        assert_eq!(Window::Month.first_day(at(11_017)), 11_017);
+        assert_eq!(Window::Month.first_day(0), 0);
+        assert_eq!(Window::Total.first_day(at(20_787)), 0);
+    }
+
+    #[test]
+    fn a_month_has_at_most_31_days_and_begins_with_its_first() {
+        let starts: Vec<u64> = (0..40_000).filter(|day| day_of_month(*day) == 1).collect();
+        assert!(starts.windows(2).all(|pair| (28..=31).contains(&(pair[1] - pair[0]))));
+    }
+
+    #[test]
+    fn money_is_printed_without_needless_zeros() {
+        assert_eq!(
+            [1_500_000, 2_000_000, 15, 0, 1_234_500].map(dollars),
+            ["1.50", "2.00", "0.000015", "0.00", "1.2345"]
+        );
+    }
 }

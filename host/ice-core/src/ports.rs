@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 mod documents;
+mod ledger;
 mod llm;
 
 pub use documents::{Documents, NamedDocument, check_name, sort_versions, taken};
+pub use ledger::{DaySpent, Hold, Ledger, Restating, Standing, own_spending};
 pub use llm::{DeltaSink, Embeddings, Llm, LlmReply, LlmRequest, Message, ModelInfo, Role, ToolCall, ToolSpec};
 
 use async_trait::async_trait;
@@ -379,6 +381,10 @@ pub trait Events: Send + Sync {
     async fn waiting(&self, who: Option<&Identity>, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
     /// Executions whose newest event is `ExecutionParked` with a `due` that is not after `now`, longest overdue first.
     async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
+    /// The ledger of orgs that is kept beside these lists; without one, budgets of orgs cannot be kept.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
+    }
 }
 
 /// A schedule as it stands.

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::breaker::Target;
 use crate::history::Was;
 use crate::keys;
+use crate::purse;
 use crate::reservation::Reservation;
 use crate::run::Run;
 use crate::scope::CallScope;
@@ -94,6 +95,7 @@ async fn component(
     if run.meter.holds(site.path.as_str()) {
         run.meter.settle(site.path.as_str(), &Usage::default());
         run.push(&site.path, site.attempt, Fact::BudgetSettled { used: Usage::default() });
+        purse::settle(run, &site.path, &Usage::default(), true).await;
     }
     if let (Ok(output), Some((key, ttl_ms))) = (&result, key) {
         run.shared.cache.put(key, output, ttl_ms, run.now());
@@ -165,7 +167,7 @@ pub(crate) async fn model(
     let llm = &run.shared.ports.llm;
     let model = llm.resolve(request)?;
     run.shared.breakers.admit(Target::Provider, &model.provider, || run.now())?;
-    let reservation = Reservation::make(run, &site.path, site.attempt, model.estimate)?;
+    let reservation = Reservation::make(run, &site.path, site.attempt, model.estimate).await?;
     let watch = Watch { run, target: Target::Provider, name: &model.provider, stop: &site.stop, reported: false };
     let began = run.now();
     let show = |text: &str| {
@@ -182,7 +184,7 @@ pub(crate) async fn model(
     let reply = match answered {
         Ok(reply) => reply,
         Err(failure) => {
-            reservation.release();
+            reservation.release().await;
             return Err(failure);
         }
     };
@@ -197,6 +199,7 @@ pub(crate) async fn model(
     };
     let facts = vec![Fact::CapabilityUsed(used), reservation.settle(reply.usage)];
     run.commit_all(&site.path, site.attempt, facts).await?;
+    purse::settle(run, &site.path, &reply.usage, true).await;
     Ok(reply)
 }
 

@@ -20,6 +20,7 @@ use crate::cache::Cache;
 use crate::calls::{Shapes, fits};
 use crate::children;
 use crate::ending;
+use crate::estimate::{Estimate, estimate};
 use crate::gate::Gate;
 use crate::history::History;
 use crate::journal::Journal;
@@ -29,6 +30,7 @@ use crate::live::{Control, Handle, Rest};
 use crate::meter::Meter;
 use crate::plan::Plan;
 use crate::preflight;
+use crate::purse;
 use crate::run::{EngineOptions, Ports, Run, Shared};
 
 /// Runs executions. Cheap to clone; clones share everything.
@@ -128,6 +130,11 @@ impl Engine {
         crate::plan::plan(parsed, &self.shared.ports.components.catalog(), &library)
     }
 
+    /// What an execution of this plan may cost. Fails when the inputs do not fit (X006).
+    pub fn estimate(&self, plan: &Plan, inputs: Value) -> Result<Estimate, Vec<Problem>> {
+        Ok(estimate(&*self.shared.ports.llm, plan, &checked_inputs(plan, inputs)?))
+    }
+
     /// Starts an execution. Fails before anything runs: inputs that do not fit (X006), a budget that cannot suffice
     /// (X005), a store that cannot store.
     pub async fn start(&self, start: StartExecution) -> Result<Handle, Vec<Problem>> {
@@ -146,7 +153,8 @@ impl Engine {
         let StartExecution { plan, inputs, identity, parent, budget } = start;
         let inputs = checked_inputs(&plan, inputs)?;
         let budget = tighter(plan.budget, budget);
-        preflight::check(&self.shared.ports, &plan, &inputs, &budget).map_err(|problem| vec![problem])?;
+        let checked = preflight::check(&self.shared, &plan, &inputs, &budget, &identity.org).await;
+        checked.map_err(|problem| vec![problem])?;
         let one = |failure: Failure| vec![failure.problem];
         let ports = &self.shared.ports;
         self.keep_documents(&plan).await.map_err(one)?;
@@ -214,6 +222,7 @@ impl Engine {
             let list = read_all(&**events, id).await?;
             let view = replay(&list).ok_or_else(|| senseless(id))?;
             let plan = self.plan_again(&view).await?;
+            purse::take_up(&self.shared, &lease, &view.identity.org, &list).await.map_err(|failure| failure.problem)?;
             Ok((list, view, plan))
         };
         let (list, view, plan) = match resumed.await {

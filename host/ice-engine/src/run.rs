@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use ice_core::budget::Budget;
+use ice_core::budget::{Budget, OrgBudgets};
 use ice_core::event::Fact;
 use ice_core::grant::Grant;
 use ice_core::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
@@ -62,6 +62,8 @@ pub struct EngineOptions {
     /// The cassette that models and HTTP answer from, when they do: every execution that begins says so, so that
     /// nobody bills it.
     pub replays: Option<Digest>,
+    /// What orgs may spend over all their executions.
+    pub org_budgets: OrgBudgets,
 }
 
 impl Default for EngineOptions {
@@ -73,6 +75,7 @@ impl Default for EngineOptions {
             egress: Grant::default(),
             alert_gateways: BTreeMap::new(),
             replays: None,
+            org_budgets: OrgBudgets::default(),
         }
     }
 }

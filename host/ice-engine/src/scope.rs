@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::calls::{self, Site};
 use crate::children;
+use crate::purse;
 use crate::run::Run;
 
 /// One call of a component, from the execution's side.
@@ -100,6 +101,10 @@ impl Scope for CallScope {
     async fn reserve(&self, estimate: Usage) -> Result<(), Failure> {
         self.check()?;
         self.run.meter.reserve(self.site.path.as_str(), estimate)?;
+        if let Err(failure) = purse::reserve(&self.run, &self.site.path, &estimate).await {
+            self.run.meter.settle(self.site.path.as_str(), &Usage::default());
+            return Err(failure);
+        }
         self.run.push(&self.site.path, self.site.attempt, Fact::BudgetReserved { estimate });
         Ok(())
     }
@@ -111,12 +116,17 @@ impl Scope for CallScope {
         let kept = used.reply.is_some();
         let usage = used.usage;
         let mut facts = vec![Fact::CapabilityUsed(used)];
-        if usage != Usage::default() || self.run.meter.holds(path.as_str()) {
+        let reserved = self.run.meter.holds(path.as_str());
+        if usage != Usage::default() || reserved {
             self.run.meter.settle(path.as_str(), &usage);
             facts.push(Fact::BudgetSettled { used: usage });
         }
         let seq = self.run.journal.push_all(self.run.now(), path, attempt, facts);
-        if kept { self.run.journal.durable(seq).await } else { Ok(()) }
+        if kept {
+            self.run.journal.durable(seq).await?;
+        }
+        purse::settle(&self.run, path, &usage, reserved).await;
+        Ok(())
     }
 
     fn log(&self, level: &str, message: String) {

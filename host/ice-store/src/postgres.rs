@@ -28,6 +28,7 @@ mod check;
 mod documents;
 mod events;
 mod every;
+mod ledger;
 mod memory;
 mod migrate;
 mod nearest;

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use ice_core::blueprint::NodeDoc;
 use ice_core::catalog::{CallKind, Callable, Effects};
 use ice_core::id::Digest;
-use ice_core::ports::Failure;
+use ice_core::ports::{Failure, Role};
 use ice_core::problem::Code;
 use ice_core::template::Template;
 use ice_core::wait::{Approval, Question};
@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Done, Node, NodeKind, ask};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, ROUNDS_LIKELY, Times};
 use crate::plan::{Arguments, Callee, LlmConfig, PlanContext, llm_config};
 
 mod talk;
@@ -339,6 +340,26 @@ fn memory(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Option<AgentMemory>
 }
 
 impl Node for Agent {
+    /// One question a round. What the conversation grows by is not known yet.
+    fn asking(&self, _inputs: &Value) -> Asking<'_> {
+        let (config, prompt) = match &self.worker {
+            Worker::Component { llm, .. } => (llm.as_deref(), None),
+            Worker::Data { llm, system_prompt, .. } => (Some(&**llm), system_prompt.as_ref()),
+        };
+        let literal = |template: &Template| template.source().as_str().unwrap_or_default().to_owned();
+        let mut request = config.map(ask::settings).unwrap_or_default();
+        if let Some(config) = config {
+            request.provider = config.provider.as_ref().map(literal).unwrap_or_default();
+            request.model = literal(&config.model);
+        }
+        let said = [prompt, self.task.as_ref()].into_iter().flatten();
+        request.messages = said.map(|template| ask::turn(Role::User, literal(template))).collect();
+        let times = Times::up_to(self.max_iterations.into(), ROUNDS_LIKELY);
+        let assumed = matches!(self.worker, Worker::Component { .. })
+            .then(|| format!("how often its component asks is its own: {} rounds at most", times.high));
+        Asking { requests: vec![(request, times)], assumed, ..Asking::default() }
+    }
+
     /// An agent made of data takes a permit for each question and call instead.
     fn is_leaf(&self) -> bool {
         matches!(self.worker, Worker::Component { .. })

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Done, Node, NodeKind, ask};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, Times};
 use crate::keys;
 use crate::plan::{LlmConfig, PlanContext, llm_config};
 
@@ -200,6 +201,12 @@ impl Llm {
 }
 
 impl Node for Llm {
+    fn asking(&self, inputs: &Value) -> Asking<'_> {
+        let most = if self.structured.is_some() { 1 + u64::from(self.repair_attempts) } else { 1 };
+        let requests = self.certain_request(inputs).map(|request| (request, Times::up_to(most, 1)));
+        Asking { requests: requests.into_iter().collect(), ..Asking::default() }
+    }
+
     fn is_leaf(&self) -> bool {
         true
     }

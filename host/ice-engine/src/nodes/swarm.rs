@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Done, Node, NodeKind, ask};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, SWARM_ROUNDS_LIKELY, Times};
 use crate::plan::{Graph, PlanContext};
 
 mod strategy;
@@ -379,6 +380,12 @@ impl Swarm {
 }
 
 impl Node for Swarm {
+    /// Each member speaks once a round, and once before the first or after the last.
+    fn asking(&self, _inputs: &Value) -> Asking<'_> {
+        let times = Times::up_to(u64::from(self.max_rounds) + 1, SWARM_ROUNDS_LIKELY);
+        Asking { graphs: self.members.iter().map(|member| (&member.body, times)).collect(), ..Asking::default() }
+    }
+
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {
         Box::pin(self.run(cx))
     }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{Done, Node, NodeKind};
 use crate::children::{self, Found};
 use crate::context::{NodeRun, child};
+use crate::estimate::Asking;
 use crate::keys;
 use crate::live::Rest;
 use crate::plan::{Arguments, Callee, Plan, PlanContext};
@@ -225,6 +226,10 @@ impl Workflow {
 }
 
 impl Node for Workflow {
+    fn asking(&self, _inputs: &Value) -> Asking<'_> {
+        Asking { child: Some(&self.child), ..Asking::default() }
+    }
+
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {
         Box::pin(self.run(cx))
     }

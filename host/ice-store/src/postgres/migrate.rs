@@ -13,6 +13,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_waits.sql", include_str!("../../migrations/postgres/0002_waits.sql")),
     ("0003_versions.sql", include_str!("../../migrations/postgres/0003_versions.sql")),
     ("0004_schedules.sql", include_str!("../../migrations/postgres/0004_schedules.sql")),
+    ("0005_ledger.sql", include_str!("../../migrations/postgres/0005_ledger.sql")),
 ];
 
 /// "ice1" in ASCII: the number under which openers wait for each other. The lock is the database's own.

@@ -24,6 +24,7 @@ mod documents;
 mod events;
 mod every;
 mod group;
+mod ledger;
 mod memory;
 mod migrate;
 mod nearest;

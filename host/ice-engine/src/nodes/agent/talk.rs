@@ -22,6 +22,7 @@ use crate::history::Was;
 use crate::keys;
 use crate::nodes::{Done, ask};
 use crate::plan::LlmConfig;
+use crate::purse;
 
 /// Who talks: the parts of [`Worker::Data`](super::Worker::Data).
 pub(super) struct Talk<'a> {
@@ -245,6 +246,7 @@ async fn remember(cx: &NodeRun<'_>, scope: &str, asked: &str, answered: &str) {
             run.meter.add(&used);
             cx.spend(&used);
             run.push(&cx.path, cx.attempt, Fact::BudgetSettled { used });
+            purse::settle(run, &cx.path, &used, false).await;
         }
         Ok(_) => {}
         Err(failure) => {
