@@ -130,6 +130,21 @@ pub fn dollars(micro: MicroUsd) -> String {
     text[..text.len() - zeros.min(4)].to_owned()
 }
 
+/// Reads dollars as people write them, `12`, `0.50` or `.000001`, digit by digit: no amount is rounded. `None` for
+/// anything else, for more than 10^12 dollars, and for parts of a micro-dollar.
+pub fn parse_dollars(text: &str) -> Option<MicroUsd> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = part.trim_end_matches('0');
+    // A point without a digit on either side is not a number.
+    let some = text.bytes().any(|byte| byte.is_ascii_digit());
+    if !some || !digits(whole) || !digits(part) || part.len() > 6 || whole.trim_start_matches('0').len() > 12 {
+        return None;
+    }
+    let number = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u64>().ok() };
+    number(whole)?.checked_mul(1_000_000)?.checked_add(number(&format!("{part:0<6}"))?)
+}
+
 /// What one component call cost the host, measured by the host.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
 #[serde(default)]
@@ -175,6 +190,22 @@ mod tests {
     fn a_month_has_at_most_31_days_and_begins_with_its_first() {
         let starts: Vec<u64> = (0..40_000).filter(|day| day_of_month(*day) == 1).collect();
         assert!(starts.windows(2).all(|pair| (28..=31).contains(&(pair[1] - pair[0]))));
+    }
+
+    #[test]
+    fn money_is_read_digit_by_digit() {
+        let good = [("0.1", 100_000), ("12", 12_000_000), (".5", 500_000), ("3.", 3_000_000), ("0.000001", 1)];
+        assert_eq!(good.map(|(text, _)| parse_dollars(text)), good.map(|(_, micro)| Some(micro)));
+        // As a binary fraction this one is not exact.
+        assert_eq!(parse_dollars("4503599627.370497"), Some(4_503_599_627_370_497));
+        assert_eq!(parse_dollars("1.2300000"), Some(1_230_000));
+        assert_eq!(parse_dollars("007"), Some(7_000_000));
+        for text in ["", ".", "-1", "+1", "1e3", "0.0000001", "1,5", " 1", "NaN", "inf", "9999999999999", "1.2.3"] {
+            assert_eq!(parse_dollars(text), None, "{text}");
+        }
+        for micro in [0, 1, 15, 999_999, 1_000_000, 1_234_500] {
+            assert_eq!(parse_dollars(&dollars(micro)), Some(micro));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod ledger;
 mod llm;
 
 pub use documents::{Documents, NamedDocument, check_name, sort_versions, taken};
-pub use ledger::{DaySpent, Hold, Ledger, Restating, Standing, own_spending};
+pub use ledger::{DaySpent, Hold, Ledger, OwnSpending, Restating, Settled, Standing, own_spending};
 pub use llm::{DeltaSink, Embeddings, Llm, LlmReply, LlmRequest, Message, ModelInfo, Role, ToolCall, ToolSpec};
 
 use async_trait::async_trait;

@@ -8,7 +8,7 @@ use ice_core::event::Event;
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
 use ice_core::ports::{
     DaySpent, Documents, Events, ExecutionRow, Failure, Hold, Lease, Ledger, MemoryFilter, MemoryRow, MemoryRows,
-    NamedDocument, Restating, ScheduleClaim, ScheduleRow, Schedules, Standing,
+    NamedDocument, Restating, ScheduleClaim, ScheduleRow, Schedules, Settled, Standing,
 };
 use ice_core::problem::Problem;
 use semver::Version;
@@ -158,8 +158,8 @@ impl Ledger for Store {
         ask!(self, backend => backend.hold(hold, limit, since).await)
     }
 
-    async fn settle(&self, hold: &Hold, used: MicroUsd, day: u64) -> Result<(), Failure> {
-        ask!(self, backend => backend.settle(hold, used, day).await)
+    async fn settle(&self, hold: &Hold, settled: Settled) -> Result<(), Failure> {
+        ask!(self, backend => backend.settle(hold, settled).await)
     }
 
     async fn restate(
