@@ -85,6 +85,20 @@ impl Window {
         }
     }
 
+    /// When it is, in words: `this month`.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Day => "today",
+            Self::Month => "this month",
+            Self::Total => "ever",
+        }
+    }
+
+    /// The window of a word of settings.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Day, Self::Month, Self::Total].into_iter().find(|window| window.as_str() == word)
+    }
+
     /// The word of settings and output.
     pub const fn as_str(self) -> &'static str {
         match self {

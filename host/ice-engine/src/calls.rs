@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::breaker::Target;
 use crate::history::Was;
 use crate::keys;
-use crate::purse;
+use crate::purse::{self, Paid};
 use crate::reservation::Reservation;
 use crate::run::Run;
 use crate::scope::CallScope;
@@ -93,9 +93,10 @@ async fn component(
     watch.report(&outcome.result);
     let result = scope.diverged().map_or(outcome.result, Err);
     if run.meter.holds(site.path.as_str()) {
-        run.meter.settle(site.path.as_str(), &Usage::default());
-        run.push(&site.path, site.attempt, Fact::BudgetSettled { used: Usage::default() });
-        purse::settle(run, &site.path, &Usage::default(), true).await;
+        let (at, used) = (run.now(), Usage::default());
+        run.meter.settle(site.path.as_str(), &used);
+        let seq = run.journal.push(at, &site.path, site.attempt, Fact::BudgetSettled { used });
+        purse::settle(run, &site.path, Paid { seq, at, used }).await;
     }
     if let (Ok(output), Some((key, ttl_ms))) = (&result, key) {
         run.shared.cache.put(key, output, ttl_ms, run.now());
@@ -197,9 +198,10 @@ pub(crate) async fn model(
         usage: reply.usage,
         ms: run.now().saturating_sub(began),
     };
-    let facts = vec![Fact::CapabilityUsed(used), reservation.settle(reply.usage)];
-    run.commit_all(&site.path, site.attempt, facts).await?;
-    purse::settle(run, &site.path, &reply.usage, true).await;
+    let (at, facts) = (run.now(), vec![Fact::CapabilityUsed(used), reservation.settle(reply.usage)]);
+    let seq = run.journal.push_all(at, &site.path, site.attempt, facts);
+    run.journal.durable(seq).await?;
+    purse::settle(run, &site.path, Paid { seq, at, used: reply.usage }).await;
     Ok(reply)
 }
 

@@ -30,7 +30,7 @@ use crate::live::{Control, Handle, Rest};
 use crate::meter::Meter;
 use crate::plan::Plan;
 use crate::preflight;
-use crate::purse;
+use crate::purse::{self, OrgStanding, Purse};
 use crate::run::{EngineOptions, Ports, Run, Shared};
 
 /// Runs executions. Cheap to clone; clones share everything.
@@ -133,6 +133,19 @@ impl Engine {
     /// What an execution of this plan may cost. Fails when the inputs do not fit (X006).
     pub fn estimate(&self, plan: &Plan, inputs: Value) -> Result<Estimate, Vec<Problem>> {
         Ok(estimate(&*self.shared.ports.llm, plan, &checked_inputs(plan, inputs)?))
+    }
+
+    /// What whoever starts this should know before: the most it could cost is more than a budget leaves. X005, none of
+    /// which keeps it from starting.
+    pub async fn warnings(&self, start: &StartExecution) -> Vec<Problem> {
+        let StartExecution { plan, inputs, identity, budget, .. } = start;
+        let Ok(inputs) = checked_inputs(plan, inputs.clone()) else { return Vec::new() };
+        preflight::warnings(&self.shared, plan, &inputs, &tighter(plan.budget, *budget), &identity.org).await
+    }
+
+    /// How an org stands within the window of its budget; `None` when it has none.
+    pub async fn org_standing(&self, org: &str) -> Result<Option<OrgStanding>, Problem> {
+        purse::standing(&self.shared, org, u64::MAX).await
     }
 
     /// Starts an execution. Fails before anything runs: inputs that do not fit (X006), a budget that cannot suffice
@@ -277,6 +290,7 @@ impl Engine {
             pinned: view.components.clone(),
             journal: Journal::new(lease, view.seq, self.shared.options.grouping),
             meter: Meter::new(budget, view.usage, meter),
+            purse: Purse::new(!matches!(view.origin.as_deref(), Some(Origin::Replay { .. }))),
             permits: Semaphore::new(plan.max_parallel.max(1)),
             window: plan.max_parallel.max(1),
             halt_on_failure: plan.failure_policy == FailurePolicy::Halt,
@@ -370,6 +384,7 @@ async fn execute(run: Arc<Run>, plan: Arc<Plan>, view: Execution, resumed: bool)
         () = limit => unreachable!("waits forever once the time is over"),
     };
     let rest = run.journal.broken().map_or(rest, |failure| Rest::Ended(Box::new(lost(failure, &run))));
+    purse::close(&run).await;
     // A lease that cannot be given back runs out by itself.
     let _ = ports.events.release(&run.journal.lease()).await;
     run.shared.live.lock().expect("no panic while listing").remove(&run.id);

@@ -57,10 +57,11 @@ mod waits;
 
 pub use context::NodeRun;
 pub use engine::{Engine, StartExecution, Stopping, tighter};
-pub use estimate::{Asking, Estimate, NodeEstimate, Range, Times};
+pub use estimate::{Asking, Estimate, Known, NodeEstimate, Range, Runs, Times};
 pub use fork::{Fork, ForkExecution, ForkPreview, ForkRun, Why as ForkWhy};
 pub use journal::Grouping;
 pub use live::{EventStream, Handle, Live, Rest};
+pub use purse::{OrgStanding, restate};
 pub use run::{EngineOptions, Ports};
 pub use stored::{VERSIONS_MAX, newest, stored};
 pub use timetable::{Started, Timetable};

@@ -8,7 +8,7 @@ use ice_core::event::Fact;
 use ice_core::id::NodePath;
 use ice_core::ports::Failure;
 
-use crate::purse;
+use crate::purse::{self, Paid};
 use crate::run::Run;
 
 /// Open until settled.
@@ -44,8 +44,9 @@ impl Reservation {
     pub(crate) async fn release(self) {
         let (run, path, attempt) = (Arc::clone(&self.run), self.path.clone(), self.attempt);
         let fact = self.settle(Usage::default());
-        run.push(&path, attempt, fact);
-        purse::settle(&run, &path, &Usage::default(), true).await;
+        let (at, used) = (run.now(), Usage::default());
+        let seq = run.journal.push(at, &path, attempt, fact);
+        purse::settle(&run, &path, Paid { seq, at, used }).await;
     }
 }
 
@@ -57,11 +58,12 @@ impl Drop for Reservation {
         let free = self.estimate.cost_micro_usd == 0 && self.estimate.unpriced_calls == 0;
         let used = Usage { unpriced_calls: u32::from(!free), ..Usage::default() };
         self.run.meter.settle(self.path.as_str(), &used);
-        self.run.push(&self.path, self.attempt, Fact::BudgetSettled { used });
-        // Nobody waits for this; without a runtime the org's sums are restated when somebody needs them.
+        let at = self.run.now();
+        let seq = self.run.journal.push(at, &self.path, self.attempt, Fact::BudgetSettled { used });
+        // Nobody waits for this: where it does not come to its end, the end of the execution sets it right.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (run, path) = (Arc::clone(&self.run), self.path.clone());
-            runtime.spawn(async move { purse::settle(&run, &path, &used, true).await });
+            runtime.spawn(async move { purse::settle(&run, &path, Paid { seq, at, used }).await });
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::history::History;
 use crate::journal::{Grouping, Journal};
 use crate::live::Control;
 use crate::meter::Meter;
+use crate::purse::Purse;
 
 /// The outside of the engine.
 #[derive(Clone)]
@@ -114,6 +115,7 @@ pub(crate) struct Run {
     pub(crate) pinned: BTreeMap<String, Digest>,
     pub(crate) journal: Journal,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) purse: Purse,
     /// One per leaf that runs.
     pub(crate) permits: Semaphore,
     /// How many nodes of one graph run at once.
@@ -154,10 +156,5 @@ impl Run {
     /// Appends a fact and returns when it is durable.
     pub(crate) async fn commit(&self, path: &NodePath, attempt: u32, fact: Fact) -> Result<(), Failure> {
         self.journal.durable(self.push(path, attempt, fact)).await
-    }
-
-    /// Appends facts that belong together and returns when they are durable.
-    pub(crate) async fn commit_all(&self, path: &NodePath, attempt: u32, facts: Vec<Fact>) -> Result<(), Failure> {
-        self.journal.durable(self.journal.push_all(self.now(), path, attempt, facts)).await
     }
 }

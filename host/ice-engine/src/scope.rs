@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::calls::{self, Site};
 use crate::children;
-use crate::purse;
+use crate::purse::{self, Paid};
 use crate::run::Run;
 
 /// One call of a component, from the execution's side.
@@ -116,16 +116,17 @@ impl Scope for CallScope {
         let kept = used.reply.is_some();
         let usage = used.usage;
         let mut facts = vec![Fact::CapabilityUsed(used)];
-        let reserved = self.run.meter.holds(path.as_str());
-        if usage != Usage::default() || reserved {
+        if usage != Usage::default() || self.run.meter.holds(path.as_str()) {
             self.run.meter.settle(path.as_str(), &usage);
             facts.push(Fact::BudgetSettled { used: usage });
         }
-        let seq = self.run.journal.push_all(self.run.now(), path, attempt, facts);
-        if kept {
+        let at = self.run.now();
+        let seq = self.run.journal.push_all(at, path, attempt, facts);
+        // Money is in the events before it is in the ledger of the org: that is made of them.
+        if kept || usage.cost_micro_usd > 0 {
             self.run.journal.durable(seq).await?;
         }
-        purse::settle(&self.run, path, &usage, reserved).await;
+        purse::settle(&self.run, path, Paid { seq, at, used: usage }).await;
         Ok(())
     }
 

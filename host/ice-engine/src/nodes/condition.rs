@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Done, Node, NodeKind};
 use crate::context::NodeRun;
-use crate::estimate::{Asking, Times};
+use crate::estimate::{Asking, Known, Runs, Times};
 use crate::plan::{Graph, PlanContext};
 
 /// `type: condition`.
@@ -69,9 +69,9 @@ fn path(doc: &NodeDoc, key: &str, cx: &mut PlanContext<'_>) -> Option<Graph> {
 }
 
 impl Node for Condition {
-    fn asking(&self, _inputs: &Value) -> Asking<'_> {
+    fn asking(&self, _known: &Known<'_>) -> Asking<'_> {
         let graphs = self.graphs().into_iter().map(|graph| (graph, Times::ONCE)).collect();
-        Asking { graphs, one_of: Some(()), ..Asking::default() }
+        Asking { graphs, runs: Runs::OneOf, ..Asking::default() }
     }
 
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {

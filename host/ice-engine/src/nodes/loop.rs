@@ -11,12 +11,12 @@ use ice_core::blueprint::NodeDoc;
 use ice_core::catalog::Effects;
 use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
-use ice_core::template::{Template, datum};
+use ice_core::template::Template;
 use serde_json::{Value, json};
 
 use super::{Done, Node, NodeKind};
 use crate::context::NodeRun;
-use crate::estimate::{Asking, ITEMS_HIGH, ITEMS_LIKELY, Times};
+use crate::estimate::{Asking, ITEMS_HIGH, ITEMS_LIKELY, Known, Times};
 use crate::plan::{Graph, PlanContext};
 use crate::stop::Token;
 
@@ -205,18 +205,14 @@ impl Loop {
 
 impl Node for Loop {
     /// The items are known when they are written down or come from the inputs.
-    fn asking(&self, inputs: &Value) -> Asking<'_> {
-        let lookup = |name: &str| match name {
-            "inputs" => Some(datum(inputs)),
-            name => inputs.get(name).map(datum),
-        };
+    fn asking(&self, known: &Known<'_>) -> Asking<'_> {
         let most = self.max_iterations.unwrap_or(u64::MAX);
-        let items = self.items.render(&lookup).ok().and_then(|items| Some(items.as_array()?.len() as u64));
-        let (times, assumed) = match items {
-            Some(count) => (Times::up_to(count.min(most), count), None),
+        let items = known.render(&self.items).and_then(|items| Some(items.as_array()?.len() as u64));
+        let (times, assumed) = match items.map(|count| count.min(most)) {
+            Some(count) => (Times { low: count, likely: count, high: count }, None),
             None => {
                 let high = self.max_iterations.unwrap_or(ITEMS_HIGH);
-                let times = Times::up_to(high, ITEMS_LIKELY);
+                let times = Times { low: 0, likely: high.min(ITEMS_LIKELY), high };
                 let words = format!("items not known yet: {} likely, {high} at most", times.likely);
                 (times, Some(words))
             }

@@ -11,7 +11,7 @@ use ice_core::ports::{Failure, LlmRequest};
 use serde_json::Value;
 
 use crate::context::NodeRun;
-use crate::estimate::{Asking, Times};
+use crate::estimate::{Asking, Known, Times};
 use crate::plan::{Arguments, Graph, PlanContext};
 
 pub mod agent;
@@ -113,7 +113,7 @@ pub trait Node: Send + Sync + std::fmt::Debug {
     }
 
     /// What it would ask of models, for estimates: the graphs inside it once each, unless a kind says otherwise.
-    fn asking(&self, _inputs: &Value) -> Asking<'_> {
+    fn asking(&self, _known: &Known<'_>) -> Asking<'_> {
         let graphs = self.graphs().into_iter().map(|graph| (graph, Times::ONCE)).collect();
         Asking { graphs, ..Asking::default() }
     }

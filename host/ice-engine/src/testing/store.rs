@@ -7,11 +7,17 @@ use async_trait::async_trait;
 use ice_core::event::{Event, Fact};
 use ice_core::execution::{Status, replay};
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
-use ice_core::ports::{Clock, Documents, Events, ExecutionRow, Failure, Lease, NamedDocument, sort_versions, taken};
+use ice_core::ports::{
+    Clock, Documents, Events, ExecutionRow, Failure, Lease, Ledger, NamedDocument, sort_versions, taken,
+};
 use ice_core::problem::{Code, Problem};
 use semver::Version;
 use serde_json::Value;
 use tokio::sync::Notify;
+
+mod ledger;
+
+use ledger::Purses;
 
 /// When the store stops answering, as if the machine had lost power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +58,7 @@ struct Inner {
     lists: HashMap<ExecutionId, List>,
     documents: HashMap<Digest, Value>,
     versions: BTreeMap<(String, Version), NamedDocument>,
+    purses: Purses,
     clock: Arc<dyn Clock>,
     cut: Cut,
     stored: usize,
@@ -67,7 +74,8 @@ impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let (lists, documents, versions) = (HashMap::new(), HashMap::new(), BTreeMap::new());
-        let inner = Inner { lists, documents, versions, clock, cut: Cut::Never, stored: 0 };
+        let purses = Purses::default();
+        let inner = Inner { lists, documents, versions, purses, clock, cut: Cut::Never, stored: 0 };
         Arc::new(Self { inner: Mutex::new(inner), dark: Notify::new() })
     }
 
@@ -274,6 +282,10 @@ impl Events for MemoryStore {
 
     async fn cancel_requested(&self, id: &ExecutionId) -> Result<Option<String>, Failure> {
         Ok(self.lock().lists.get(id).ok_or_else(|| unknown(id))?.cancel.clone())
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
     }
 }
 

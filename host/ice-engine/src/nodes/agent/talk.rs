@@ -22,7 +22,7 @@ use crate::history::Was;
 use crate::keys;
 use crate::nodes::{Done, ask};
 use crate::plan::LlmConfig;
-use crate::purse;
+use crate::purse::{self, Paid};
 
 /// Who talks: the parts of [`Worker::Data`](super::Worker::Data).
 pub(super) struct Talk<'a> {
@@ -245,8 +245,12 @@ async fn remember(cx: &NodeRun<'_>, scope: &str, asked: &str, answered: &str) {
         Ok(used) if used != Usage::default() => {
             run.meter.add(&used);
             cx.spend(&used);
-            run.push(&cx.path, cx.attempt, Fact::BudgetSettled { used });
-            purse::settle(run, &cx.path, &used, false).await;
+            let at = run.now();
+            let seq = run.journal.push(at, &cx.path, cx.attempt, Fact::BudgetSettled { used });
+            // One that is not durable is not to be had again either: the node is stopped at its next step.
+            if run.journal.durable(seq).await.is_ok() {
+                purse::settle(run, &cx.path, Paid { seq, at, used }).await;
+            }
         }
         Ok(_) => {}
         Err(failure) => {
