@@ -20,7 +20,7 @@ use ice_core::problem::{Code, Problem};
 
 use crate::http::Egress;
 use openai::OpenAi;
-pub use price::Price;
+pub use price::{Price, PriceRow, price_table};
 use price::{Prices, Tokens};
 pub use providers::{LlmOptions, OFFLINE, PROVIDERS, ProviderOptions, ProviderRow, Structured};
 
@@ -253,13 +253,12 @@ impl Llm for Models {
         };
         let usage = match completion.tokens {
             Some(tokens) => self.usage(&provider, &model, tokens),
-            // Nobody counted: the estimate is the honest upper bound, and the price is not known.
-            None => Usage {
-                input_tokens: price::input_estimate(request),
-                output_tokens: price::tokens_of_bytes(completion.message.content.len()),
-                cost_micro_usd: 0,
-                unpriced_calls: 1,
-            },
+            // Nobody counted: the estimate is the honest upper bound.
+            None => {
+                let input = price::input_estimate(request);
+                let output = price::tokens_of_bytes(completion.message.content.len());
+                self.usage(&provider, &model, Tokens { input, cached_input: 0, output })
+            }
         };
         Ok(LlmReply {
             message: completion.message,
@@ -286,7 +285,10 @@ impl Llm for Models {
         let Vectors { vectors, tokens } = self.configured(&provider).embed(&model, texts).await?;
         let usage = match tokens {
             Some(tokens) => self.usage(&provider, &model, tokens),
-            None => Usage { input_tokens: price::tokens_of_bytes(bytes), unpriced_calls: 1, ..Usage::default() },
+            None => {
+                let input = price::tokens_of_bytes(bytes);
+                self.usage(&provider, &model, Tokens { input, cached_input: 0, output: 0 })
+            }
         };
         Ok(Embeddings { vectors, model: format!("{provider}/{model}"), usage })
     }
