@@ -163,7 +163,7 @@ async fn list(args: &ListArgs, config: &Config, output: &Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn read(id: &ExecutionId, config: &Config) -> Result<Vec<Event>, Vec<Problem>> {
+pub(super) async fn read(id: &ExecutionId, config: &Config) -> Result<Vec<Event>, Vec<Problem>> {
     let storage = Storage::open(config).await.map_err(one)?;
     let mut events = Vec::new();
     loop {

@@ -56,6 +56,8 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     if args.schedule {
         return schedules::apply(&source, &args.file, inputs, config, output).await;
     }
-    let handle = host.engine.start(host.start(plan, Value::Object(inputs), args.session)).await?;
+    let start = host.start(plan, Value::Object(inputs), args.session);
+    host.engine.warnings(&start).await.iter().for_each(|problem| output.warn(problem));
+    let handle = host.engine.start(start).await?;
     view::follow(handle, &host, output).await
 }

@@ -20,7 +20,7 @@ const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 /// Files of the folder that are proposed.
 const PROPOSED_MAX: usize = 100;
 
-pub(super) enum Target {
+pub(in crate::commands) enum Target {
     /// `-` is standard input.
     File(PathBuf),
     /// The name it was found under, and its id.
@@ -31,7 +31,7 @@ pub(super) enum Target {
 
 impl Target {
     /// Reads the blueprint.
-    pub(super) async fn load(&self, host: &Host, store: &dyn Documents) -> Result<Parsed, Vec<Problem>> {
+    pub(in crate::commands) async fn load(&self, host: &Host, store: &dyn Documents) -> Result<Parsed, Vec<Problem>> {
         match self {
             Self::File(path) => build::parse_file(path),
             Self::Stored(_, digest) => stored::read(store, digest).await,
@@ -44,7 +44,7 @@ impl Target {
     }
 
     /// How to name it when it is run again. What came from standard input is in the store by then.
-    pub(super) fn again(&self, digest: &Digest) -> String {
+    pub(in crate::commands) fn again(&self, digest: &Digest) -> String {
         match self {
             Self::File(path) if path == Path::new("-") => digest.to_string(),
             Self::File(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
@@ -54,7 +54,7 @@ impl Target {
 }
 
 /// Finds what `name` means. What looks like a path is one; any other name must mean one thing only.
-pub(super) async fn find(name: &str, catalog: &Catalog, store: &dyn Documents) -> Result<Target, Problem> {
+pub(in crate::commands) async fn find(name: &str, catalog: &Catalog, store: &dyn Documents) -> Result<Target, Problem> {
     let path = Path::new(name);
     let ends_as_file = path.extension().and_then(|end| end.to_str()).is_some_and(|end| ENDINGS.contains(&end));
     let begins_as_path = name.starts_with('/') || name.starts_with("./") || name.starts_with("../");
