@@ -231,6 +231,10 @@ pub struct MemoryFilter {
 /// What components and nodes remember. Implemented by ice-capabilities over [`MemoryRows`].
 #[async_trait]
 pub trait Memory: Send + Sync {
+    /// The most that writing or searching a text of so many bytes can cost; nothing without an embedder.
+    fn estimate(&self, _bytes: usize) -> Usage {
+        Usage::default()
+    }
     /// Writes `item`, replacing what was under its key. Returns what the embedding cost.
     async fn write(&self, who: &Identity, scope: &str, item: MemoryItem) -> Result<Usage, Failure>;
     /// Returns the item under `key`.

@@ -206,6 +206,15 @@ impl Models {
         }
     }
 
+    /// Provider and model that make vectors; the empty name is the host's embedder.
+    fn embedder_of(&self, model: &str) -> Result<(String, String), Failure> {
+        match (model, &self.embedder) {
+            ("" | DEFAULT, Some(embedder)) => Ok(embedder.clone()),
+            ("" | DEFAULT, None) => Err(no_embedder()),
+            (model, _) => self.route("", model),
+        }
+    }
+
     fn configured(&self, provider: &str) -> &dyn Provider {
         self.providers[provider].provider.as_ref()
     }
@@ -269,12 +278,14 @@ impl Llm for Models {
         })
     }
 
+    fn embedding(&self, model: &str, bytes: usize) -> Result<Usage, Failure> {
+        let (provider, model) = self.embedder_of(model)?;
+        let input = price::tokens_of_bytes(bytes).saturating_add(1);
+        Ok(self.usage(&provider, &model, Tokens { input, cached_input: 0, output: 0 }))
+    }
+
     async fn embed(&self, model: &str, texts: &[String]) -> Result<Embeddings, Failure> {
-        let (provider, model) = match (model, &self.embedder) {
-            ("" | DEFAULT, Some(embedder)) => embedder.clone(),
-            ("" | DEFAULT, None) => return Err(no_embedder()),
-            (model, _) => self.route("", model)?,
-        };
+        let (provider, model) = self.embedder_of(model)?;
         let bytes: usize = texts.iter().map(String::len).sum();
         if texts.is_empty() || TEXTS_MAX < texts.len() || REQUEST_BYTES_MAX < bytes {
             return Err(invalid("an embedder takes 1 to 256 texts, at most 8 MiB together"));

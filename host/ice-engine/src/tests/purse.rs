@@ -4,8 +4,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use async_trait::async_trait;
 use ice_core::budget::{OrgBudgets, Usage, Window};
-use ice_core::ports::{Clock, DaySpent, Events, Ledger, Standing, own_spending};
+use ice_core::id::Identity;
+use ice_core::ports::{
+    Clock, DaySpent, Events, Ledger, Memory, MemoryFilter, MemoryHit, MemoryItem, Standing, own_spending,
+};
 
 use super::*;
 use crate::testing::Cut;
@@ -294,4 +298,65 @@ async fn an_imported_execution_is_in_the_ledger_and_one_that_could_be_too_dear_i
     let problems = warned(809).await;
     assert_eq!((problems.len(), problems[0].code), (1, Code::X005));
     assert!(problems[0].message.contains("$0.00063"), "{}", problems[0].message);
+}
+
+/// A memory whose every write costs 30.
+struct Embeds;
+
+const VECTOR: Usage = Usage { input_tokens: 30, output_tokens: 0, cost_micro_usd: 30, unpriced_calls: 0 };
+
+#[async_trait]
+impl Memory for Embeds {
+    fn estimate(&self, _bytes: usize) -> Usage {
+        VECTOR
+    }
+    async fn write(&self, _: &Identity, _: &str, _: MemoryItem) -> Result<Usage, Failure> {
+        Ok(VECTOR)
+    }
+    async fn read(&self, _: &Identity, _: &str, _: &str) -> Result<Option<MemoryItem>, Failure> {
+        Ok(None)
+    }
+    async fn search(
+        &self,
+        _: &Identity,
+        _: &str,
+        _: &str,
+        _: &MemoryFilter,
+        _: u32,
+    ) -> Result<(Vec<MemoryHit>, Usage), Failure> {
+        Ok((Vec::new(), VECTOR))
+    }
+    async fn recent(&self, _: &Identity, _: &str, _: &str, _: u32) -> Result<Vec<MemoryItem>, Failure> {
+        Ok(Vec::new())
+    }
+    async fn forget(&self, _: &Identity, _: &str, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn vectors_of_an_agents_memory_are_paid_or_not_made() {
+    let agent = "
+        nodes:
+          - id: a
+            type: agent
+            system_prompt: one two
+            task: three four
+            memory: {scope: chat}
+            llm_config: {provider: test, model: m, max_tokens: 10}
+        ";
+    for (limit, spent, remembered) in [(36, 36, true), (35, 6, false)] {
+        let outside = Outside::new(Fakes::new(), Answers::echo());
+        let limited = limited(&outside, NOW, limit);
+        let mut ports = limited.shared.ports.clone();
+        ports.memory = Arc::new(Embeds);
+        let engine = Engine::new(ports, limited.shared.options.clone());
+        let handle = start(&engine, agent, json!({})).await;
+        let ending = handle.finish().await;
+        assert_eq!((ending.status, ending.usage.cost_micro_usd), (FinalStatus::Completed, spent), "limit {limit}");
+        let logged =
+            |event: &Event| matches!(&event.fact, Fact::Logged { message, .. } if message.contains("not remembered"));
+        assert_eq!(outside.store.events_of(&handle.id).iter().any(logged), !remembered);
+        is_balanced(&outside.store).await;
+    }
 }
