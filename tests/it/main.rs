@@ -5,6 +5,7 @@
 mod api;
 mod audit;
 mod blueprints;
+mod budget;
 mod bundles;
 mod chatkit;
 mod cli;

@@ -172,6 +172,13 @@ impl Llm for TapedLlm {
         answered
     }
 
+    fn embedding(&self, model: &str, bytes: usize) -> Result<Usage, Failure> {
+        match self.cassette.mode {
+            Mode::Records => self.inner.embedding(model, bytes),
+            _ => Ok(Usage::default()),
+        }
+    }
+
     async fn embed(&self, model: &str, texts: &[String]) -> Result<Embeddings, Failure> {
         let summary = json!({ "model": model, "texts": texts.len() });
         let mut key = key(Kind::Embed, &(model, texts));

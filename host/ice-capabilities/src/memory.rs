@@ -152,6 +152,13 @@ impl Embedder {
 
 #[async_trait]
 impl Memory for SearchMemory {
+    fn estimate(&self, bytes: usize) -> Usage {
+        let embedder = self.embedder.as_ref();
+        let most = embedder.map(|embedder| embedder.llm.embedding(&embedder.model, bytes.min(EMBEDDED_BYTES_MAX)));
+        // An embedder that is not to be had fails when it is asked, with a better message than any made here.
+        most.and_then(Result::ok).unwrap_or_default()
+    }
+
     async fn write(&self, who: &Identity, scope: &str, item: MemoryItem) -> Result<Usage, Failure> {
         check_place(who, scope)?;
         check_item(&item)?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ice_capabilities::Secret;
 use ice_capabilities::llm::PROVIDERS;
-use ice_core::budget::Budget;
+use ice_core::budget::{Budget, OrgBudgets};
 use ice_core::bundle::Needs;
 use ice_core::grant::{Grant, LimitSettings};
 use ice_core::id::Identity;
@@ -17,6 +17,11 @@ use ice_core::problem::{Code, Problem};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+
+mod money;
+
+use money::BudgetSection;
+pub(crate) use money::{Amount, amount};
 
 /// Channels of monitor nodes whose alerts go through a gateway of the operator.
 const ALERT_CHANNELS: &[&str] = &["email", "sms", "slack", "webhook"];
@@ -112,17 +117,6 @@ pub(crate) struct LimitSections {
     pub(crate) agent: LimitSettings,
 }
 
-/// What one execution may use at most.
-#[derive(Deserialize, JsonSchema, Debug, Default)]
-#[serde(default, deny_unknown_fields)]
-struct BudgetSection {
-    /// The most one execution may cost, in US dollars.
-    #[schemars(range(min = 0.0))]
-    usd: Option<f64>,
-    /// The most tokens one execution may use.
-    tokens: Option<u64>,
-}
-
 /// What nodes may do by themselves: plugins have grants.
 #[derive(Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
@@ -156,7 +150,10 @@ pub(crate) struct Config {
     pub(crate) allow_private: Vec<String>,
     pub(crate) extra_roots: Option<PathBuf>,
     pub(crate) limits: LimitSections,
+    /// What one execution may spend.
     pub(crate) budget: Budget,
+    /// What orgs may spend over all their executions.
+    pub(crate) org_budgets: OrgBudgets,
     /// What webhook and monitor nodes may reach, and which secrets they may name.
     pub(crate) node_egress: Grant,
     /// Channel → URL that alerts of monitor nodes are posted to.
@@ -190,7 +187,7 @@ impl Config {
             allow_private
                 .extend(list.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()));
         }
-        let usd = number("ORG_BUDGET_USD", &mut problems).or(file.budget.usd);
+        let budget = file.budget.with_environment(&mut problems);
         let identity = Identity {
             org: variable("ICE_DEFAULT_ORG_ID", &mut problems).unwrap_or_else(|| "local".into()),
             user: variable("ICE_DEFAULT_USER_ID", &mut problems).unwrap_or_else(|| "local".into()),
@@ -214,7 +211,8 @@ impl Config {
             allow_private,
             extra_roots: file.egress.extra_roots,
             limits,
-            budget: Budget { micro_usd: usd.map(micro_usd), tokens: file.budget.tokens, ms: None },
+            budget: Budget { micro_usd: budget.usd.map(|amount| amount.0), tokens: budget.tokens, ms: None },
+            org_budgets: budget.orgs(),
             node_egress,
             alert_gateways,
             grants: file.grants,
@@ -272,12 +270,6 @@ fn check_engine(egress: &Grant, gateways: &BTreeMap<String, String>, path: &Path
     problems.into_iter().map(place).collect()
 }
 
-/// US dollars → millionths, rounded to the nearest.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be finite and not negative")]
-pub(crate) fn micro_usd(usd: f64) -> u64 {
-    (usd * 1e6).round() as u64
-}
-
 /// The home: flag or `ICE_HOME`, else `~/.iceos`. Says what to set when there is neither.
 fn home(flag: Option<&Path>) -> Result<PathBuf, Problem> {
     if let Some(path) = flag {
@@ -314,11 +306,6 @@ fn read_file(path: &Path, named: bool) -> Result<File, Problem> {
         }
         problem
     })?;
-    if file.budget.usd.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
-        return Err(Problem::new(Code::C004, "`budget.usd` is not an amount")
-            .file(place)
-            .help("write 0 or more US dollars"));
-    }
     Ok(file)
 }
 
@@ -330,20 +317,6 @@ fn variable(name: &str, problems: &mut Vec<Problem>) -> Option<String> {
         Err(std::env::VarError::NotPresent) => None,
         Err(std::env::VarError::NotUnicode(_)) => {
             problems.push(Problem::new(Code::C004, format!("`{name}` is not UTF-8 text")));
-            None
-        }
-    }
-}
-
-fn number(name: &str, problems: &mut Vec<Problem>) -> Option<f64> {
-    let text = variable(name, problems)?;
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() && value >= 0.0 => Some(value),
-        _ => {
-            problems.push(
-                Problem::new(Code::C004, format!("`{name}={text}` is not an amount"))
-                    .help("write a number that is 0 or more"),
-            );
             None
         }
     }

@@ -233,6 +233,7 @@ impl Host {
             egress: config.node_egress.clone(),
             alert_gateways: config.alert_gateways.clone(),
             replays: cassette.and_then(|cassette| cassette.replays()),
+            org_budgets: config.org_budgets.clone(),
             ..EngineOptions::default()
         };
         let engine = Engine::new(ports, options);
@@ -305,6 +306,17 @@ fn egress(config: &Config) -> Result<Egress, Vec<Problem>> {
     )
 }
 
+/// The operator's prices, TOML. C002 when the file cannot be read.
+pub(crate) fn prices(config: &Config) -> Result<Option<String>, Problem> {
+    let Some(path) = &config.llm.prices else { return Ok(None) };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Problem::new(Code::C002, format!("the prices cannot be read: {error}"))
+            .file(path.display().to_string())
+            .help("`prices` of `[llm]` names a TOML file with `[[price]]` tables")
+    });
+    text.map(Some)
+}
+
 fn llm_options(config: &Config) -> Result<LlmOptions, Vec<Problem>> {
     let mut providers: BTreeMap<String, ProviderOptions> = BTreeMap::new();
     for (provider, key) in &config.keys {
@@ -313,19 +325,11 @@ fn llm_options(config: &Config) -> Result<LlmOptions, Vec<Problem>> {
     for (provider, url) in &config.llm.base_urls {
         providers.entry(provider.clone()).or_default().base_url = Some(url.clone());
     }
-    let prices_toml = config.llm.prices.as_ref().map(|path| {
-        std::fs::read_to_string(path).map_err(|error| {
-            vec![
-                Problem::new(Code::C002, format!("the prices cannot be read: {error}"))
-                    .file(path.display().to_string()),
-            ]
-        })
-    });
     Ok(LlmOptions {
         providers,
         default_model: config.llm.model.clone(),
         embedder: config.llm.embedder.clone(),
-        prices_toml: prices_toml.transpose()?,
+        prices_toml: prices(config).map_err(|problem| vec![problem])?,
         ..LlmOptions::default()
     })
 }

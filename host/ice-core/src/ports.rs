@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 mod documents;
+mod ledger;
 mod llm;
 
 pub use documents::{Documents, NamedDocument, check_name, sort_versions, taken};
+pub use ledger::{DaySpent, Hold, Ledger, OwnSpending, Restating, Settled, Standing, own_spending};
 pub use llm::{
     DeltaSink, Embeddings, Llm, LlmReply, LlmRequest, Message, ModelInfo, Patience, Role, ToolCall, ToolSpec,
 };
@@ -231,6 +233,10 @@ pub struct MemoryFilter {
 /// What components and nodes remember. Implemented by ice-capabilities over [`MemoryRows`].
 #[async_trait]
 pub trait Memory: Send + Sync {
+    /// The most that writing or searching a text of so many bytes can cost; nothing without an embedder.
+    fn estimate(&self, _bytes: usize) -> Usage {
+        Usage::default()
+    }
     /// Writes `item`, replacing what was under its key. Returns what the embedding cost.
     async fn write(&self, who: &Identity, scope: &str, item: MemoryItem) -> Result<Usage, Failure>;
     /// Returns the item under `key`.
@@ -387,6 +393,10 @@ pub trait Events: Send + Sync {
     async fn due(&self, now: UnixMs, limit: u32) -> Result<Vec<ExecutionId>, Failure>;
     /// The lines of these executions, in no order, without reading an event; those that do not exist are left out.
     async fn standing(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure>;
+    /// The ledger of orgs that is kept beside these lists; without one, budgets of orgs cannot be kept.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
+    }
 }
 
 /// A schedule as it stands.

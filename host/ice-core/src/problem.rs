@@ -203,6 +203,7 @@ codes! {
     X024 E_UNDECIDED 500 Failed "A swarm has too few agents left to decide.";
     X025 E_SCHEDULE_UNKNOWN 404 Failed "There is no such schedule, or it belongs to somebody else.";
     X026 E_SCHEDULE_FENCED 409 Failed "The claim on a schedule was lost to another process or to a change; nothing was written.";
+    X027 E_LEDGER 409 Failed "The ledger of an org does not say what the events say.";
     X030 E_TOOL_INPUT 422 Failed "A component says that its input is not what it asks for.";
     X031 E_TOOL_FAILED 500 Failed "A component ran and reported a failure.";
     X032 E_TRAP 500 Failed "A component crashed or ended itself.";

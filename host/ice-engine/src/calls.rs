@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::breaker::Target;
 use crate::history::Was;
 use crate::keys;
+use crate::purse::{self, Paid};
 use crate::reservation::Reservation;
 use crate::run::Run;
 use crate::scope::CallScope;
@@ -92,8 +93,10 @@ async fn component(
     watch.report(&outcome.result);
     let result = scope.diverged().map_or(outcome.result, Err);
     if run.meter.holds(site.path.as_str()) {
-        run.meter.settle(site.path.as_str(), &Usage::default());
-        run.push(&site.path, site.attempt, Fact::BudgetSettled { used: Usage::default() });
+        let (at, used) = (run.now(), Usage::default());
+        run.meter.settle(site.path.as_str(), &used);
+        let seq = run.push_all(at, &site.path, site.attempt, vec![Fact::BudgetSettled { used }]);
+        purse::settle(run, &site.path, Paid { seq, at, used }).await;
     }
     if let (Ok(output), Some((key, ttl_ms))) = (&result, key) {
         run.shared.cache.put(key, output, ttl_ms, run.now());
@@ -165,7 +168,7 @@ pub(crate) async fn model(
     let llm = &run.shared.ports.llm;
     let model = llm.resolve(request)?;
     run.shared.breakers.admit(Target::Provider, &model.provider, || run.now())?;
-    let reservation = Reservation::make(run, &site.path, site.attempt, model.estimate)?;
+    let reservation = Reservation::make(run, &site.path, site.attempt, model.estimate).await?;
     let watch = Watch { run, target: Target::Provider, name: &model.provider, stop: &site.stop, reported: false };
     let began = run.now();
     let show = |text: &str| {
@@ -182,7 +185,7 @@ pub(crate) async fn model(
     let reply = match answered {
         Ok(reply) => reply,
         Err(failure) => {
-            reservation.release();
+            reservation.release().await;
             return Err(failure);
         }
     };
@@ -195,8 +198,10 @@ pub(crate) async fn model(
         usage: reply.usage,
         ms: run.now().saturating_sub(began),
     };
-    let facts = vec![Fact::CapabilityUsed(used), reservation.settle(reply.usage)];
-    run.commit_all(&site.path, site.attempt, facts).await?;
+    let (at, facts) = (run.now(), vec![Fact::CapabilityUsed(used), reservation.settle(reply.usage)]);
+    let seq = run.push_all(at, &site.path, site.attempt, facts);
+    run.journal.durable(seq).await?;
+    purse::settle(run, &site.path, Paid { seq, at, used: reply.usage }).await;
     Ok(reply)
 }
 

@@ -20,6 +20,7 @@ use crate::cache::Cache;
 use crate::calls::{Shapes, fits};
 use crate::children;
 use crate::ending;
+use crate::estimate::{Estimate, estimate};
 use crate::gate::Gate;
 use crate::history::History;
 use crate::journal::Journal;
@@ -29,6 +30,7 @@ use crate::live::{Control, Handle, Rest};
 use crate::meter::Meter;
 use crate::plan::Plan;
 use crate::preflight;
+use crate::purse::{self, OrgStanding, Purse};
 use crate::run::{EngineOptions, Ports, Run, Shared};
 
 /// Runs executions. Cheap to clone; clones share everything.
@@ -128,6 +130,24 @@ impl Engine {
         crate::plan::plan(parsed, &self.shared.ports.components.catalog(), &library)
     }
 
+    /// What an execution of this plan may cost. Fails when the inputs do not fit (X006).
+    pub fn estimate(&self, plan: &Plan, inputs: Value) -> Result<Estimate, Vec<Problem>> {
+        Ok(estimate(&*self.shared.ports.llm, plan, &checked_inputs(plan, inputs)?))
+    }
+
+    /// What whoever starts this should know before: the most it could cost is more than a budget leaves. X005, none of
+    /// which keeps it from starting.
+    pub async fn warnings(&self, start: &StartExecution) -> Vec<Problem> {
+        let StartExecution { plan, inputs, identity, budget, .. } = start;
+        let Ok(inputs) = checked_inputs(plan, inputs.clone()) else { return Vec::new() };
+        preflight::warnings(&self.shared, plan, &inputs, &tighter(plan.budget, *budget), &identity.org).await
+    }
+
+    /// How an org stands within the window of its budget; `None` when it has none.
+    pub async fn org_standing(&self, org: &str) -> Result<Option<OrgStanding>, Problem> {
+        purse::standing(&self.shared, org, u64::MAX).await
+    }
+
     /// Starts an execution. Fails before anything runs: inputs that do not fit (X006), a budget that cannot suffice
     /// (X005), a store that cannot store.
     pub async fn start(&self, start: StartExecution) -> Result<Handle, Vec<Problem>> {
@@ -146,7 +166,8 @@ impl Engine {
         let StartExecution { plan, inputs, identity, parent, budget } = start;
         let inputs = checked_inputs(&plan, inputs)?;
         let budget = tighter(plan.budget, budget);
-        preflight::check(&self.shared.ports, &plan, &inputs, &budget).map_err(|problem| vec![problem])?;
+        let checked = preflight::check(&self.shared, &plan, &inputs, &budget, &identity.org).await;
+        checked.map_err(|problem| vec![problem])?;
         let one = |failure: Failure| vec![failure.problem];
         let ports = &self.shared.ports;
         self.keep_documents(&plan).await.map_err(one)?;
@@ -214,6 +235,7 @@ impl Engine {
             let list = read_all(&**events, id).await?;
             let view = replay(&list).ok_or_else(|| senseless(id))?;
             let plan = self.plan_again(&view).await?;
+            purse::take_up(&self.shared, &lease, &view.identity.org, &list).await.map_err(|failure| failure.problem)?;
             Ok((list, view, plan))
         };
         let (list, view, plan) = match resumed.await {
@@ -268,6 +290,7 @@ impl Engine {
             pinned: view.components.clone(),
             journal: Journal::new(lease, view.seq, self.shared.options.grouping),
             meter: Meter::new(budget, view.usage, meter),
+            purse: Purse::new(!matches!(view.origin.as_deref(), Some(Origin::Replay { .. }))),
             permits: Semaphore::new(plan.max_parallel.max(1)),
             window: plan.max_parallel.max(1),
             halt_on_failure: plan.failure_policy == FailurePolicy::Halt,
@@ -361,6 +384,7 @@ async fn execute(run: Arc<Run>, plan: Arc<Plan>, view: Execution, resumed: bool)
         () = limit => unreachable!("waits forever once the time is over"),
     };
     let rest = run.journal.broken().map_or(rest, |failure| Rest::Ended(Box::new(lost(failure, &run))));
+    purse::close(&run).await;
     // A lease that cannot be given back runs out by itself.
     let _ = ports.events.release(&run.journal.lease()).await;
     run.shared.leaves(&run.control);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use ice_core::budget::{Budget, Usage};
+use ice_core::budget::{Budget, Usage, dollars};
 use ice_core::ports::Failure;
 use ice_core::problem::{Code, Problem};
 
@@ -143,12 +143,6 @@ pub(crate) fn exceeded(budget: &Budget, total: &Usage) -> Option<Problem> {
     Some(Problem::new(Code::X005, message).help("raise `budget.tokens`, or lower `max_tokens`"))
 }
 
-fn dollars(micro: u64) -> String {
-    let text = format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000);
-    let short = text.trim_end_matches('0');
-    if short.ends_with('.') { format!("{short}00") } else { short.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,10 +203,5 @@ mod tests {
         let budget = Budget { micro_usd: Some(1_000_000), ..Budget::default() };
         let meter = Meter::new(budget, Usage::default(), None);
         assert!(meter.reserve("a", Usage { unpriced_calls: 1, ..Usage::default() }).is_err());
-    }
-
-    #[test]
-    fn money_is_printed_without_needless_zeros() {
-        assert_eq!([1_500_000, 2_000_000, 15].map(dollars), ["1.5", "2.00", "0.000015"]);
     }
 }

@@ -8,6 +8,7 @@ use ice_core::event::Fact;
 use ice_core::id::NodePath;
 use ice_core::ports::Failure;
 
+use crate::purse::{self, Paid};
 use crate::run::Run;
 
 /// Open until settled.
@@ -21,8 +22,12 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     /// Sets `estimate` aside under `path`; X005 when it does not fit any more.
-    pub(crate) fn make(run: &Arc<Run>, path: &NodePath, attempt: u32, estimate: Usage) -> Result<Self, Failure> {
+    pub(crate) async fn make(run: &Arc<Run>, path: &NodePath, attempt: u32, estimate: Usage) -> Result<Self, Failure> {
         run.meter.reserve(path.as_str(), estimate)?;
+        if let Err(failure) = purse::reserve(run, path, &estimate).await {
+            run.meter.settle(path.as_str(), &Usage::default());
+            return Err(failure);
+        }
         run.push(path, attempt, Fact::BudgetReserved { estimate });
         Ok(Self { run: Arc::clone(run), path: path.clone(), attempt, estimate, open: true })
     }
@@ -36,10 +41,12 @@ impl Reservation {
     }
 
     /// The call never happened, or is not charged.
-    pub(crate) fn release(self) {
+    pub(crate) async fn release(self) {
         let (run, path, attempt) = (Arc::clone(&self.run), self.path.clone(), self.attempt);
         let fact = self.settle(Usage::default());
-        run.push(&path, attempt, fact);
+        let (at, used) = (run.now(), Usage::default());
+        let seq = run.push_all(at, &path, attempt, vec![fact]);
+        purse::settle(&run, &path, Paid { seq, at, used }).await;
     }
 }
 
@@ -51,6 +58,12 @@ impl Drop for Reservation {
         let free = self.estimate.cost_micro_usd == 0 && self.estimate.unpriced_calls == 0;
         let used = Usage { unpriced_calls: u32::from(!free), ..Usage::default() };
         self.run.meter.settle(self.path.as_str(), &used);
-        self.run.push(&self.path, self.attempt, Fact::BudgetSettled { used });
+        let at = self.run.now();
+        let seq = self.run.push_all(at, &self.path, self.attempt, vec![Fact::BudgetSettled { used }]);
+        // Nobody waits for this: where it does not come to its end, the end of the execution sets it right.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (run, path) = (Arc::clone(&self.run), self.path.clone());
+            runtime.spawn(async move { purse::settle(&run, &path, Paid { seq, at, used }).await });
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use ice_core::budget::Budget;
+use ice_core::budget::{Budget, OrgBudgets};
 use ice_core::event::Fact;
 use ice_core::grant::Grant;
 use ice_core::id::{Digest, ExecutionId, Identity, NodePath, UnixMs};
@@ -23,6 +23,7 @@ use crate::history::History;
 use crate::journal::{Grouping, Journal};
 use crate::live::Control;
 use crate::meter::Meter;
+use crate::purse::Purse;
 
 /// The outside of the engine.
 #[derive(Clone)]
@@ -62,6 +63,8 @@ pub struct EngineOptions {
     /// The cassette that models and HTTP answer from, when they do: every execution that begins says so, so that
     /// nobody bills it.
     pub replays: Option<Digest>,
+    /// What orgs may spend over all their executions.
+    pub org_budgets: OrgBudgets,
 }
 
 impl Default for EngineOptions {
@@ -73,6 +76,7 @@ impl Default for EngineOptions {
             egress: Grant::default(),
             alert_gateways: BTreeMap::new(),
             replays: None,
+            org_budgets: OrgBudgets::default(),
         }
     }
 }
@@ -120,6 +124,7 @@ pub(crate) struct Run {
     pub(crate) pinned: BTreeMap<String, Digest>,
     pub(crate) journal: Journal,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) purse: Purse,
     /// One per leaf that runs.
     pub(crate) permits: Semaphore,
     /// How many nodes of one graph run at once.
@@ -163,10 +168,10 @@ impl Run {
         self.journal.durable(self.push(path, attempt, fact)).await
     }
 
-    /// Appends facts that belong together and returns when they are durable.
-    pub(crate) async fn commit_all(&self, path: &NodePath, attempt: u32, facts: Vec<Fact>) -> Result<(), Failure> {
+    /// Appends facts of the moment `at` that become durable together; returns the last sequence number.
+    pub(crate) fn push_all(&self, at: UnixMs, path: &NodePath, attempt: u32, facts: Vec<Fact>) -> u64 {
         self.stand_back();
-        self.journal.durable(self.journal.push_all(self.now(), path, attempt, facts)).await
+        self.journal.push_all(at, path, attempt, facts)
     }
 
     /// What comes of things that were stopped because this process may not go on is no fact: whoever goes on runs them

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::calls::{self, Site};
 use crate::children;
+use crate::purse::{self, Paid};
 use crate::run::Run;
 
 /// One call of a component, from the execution's side.
@@ -100,6 +101,10 @@ impl Scope for CallScope {
     async fn reserve(&self, estimate: Usage) -> Result<(), Failure> {
         self.check()?;
         self.run.meter.reserve(self.site.path.as_str(), estimate)?;
+        if let Err(failure) = purse::reserve(&self.run, &self.site.path, &estimate).await {
+            self.run.meter.settle(self.site.path.as_str(), &Usage::default());
+            return Err(failure);
+        }
         self.run.push(&self.site.path, self.site.attempt, Fact::BudgetReserved { estimate });
         Ok(())
     }
@@ -115,8 +120,14 @@ impl Scope for CallScope {
             self.run.meter.settle(path.as_str(), &usage);
             facts.push(Fact::BudgetSettled { used: usage });
         }
-        let seq = self.run.journal.push_all(self.run.now(), path, attempt, facts);
-        if kept { self.run.journal.durable(seq).await } else { Ok(()) }
+        let at = self.run.now();
+        let seq = self.run.push_all(at, path, attempt, facts);
+        // Money is in the events before it is in the ledger of the org: that is made of them.
+        if kept || usage.cost_micro_usd > 0 {
+            self.run.journal.durable(seq).await?;
+        }
+        purse::settle(&self.run, path, Paid { seq, at, used: usage }).await;
+        Ok(())
     }
 
     fn log(&self, level: &str, message: String) {

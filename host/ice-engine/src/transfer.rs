@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::engine::{read_all, senseless};
 use crate::keys;
+use crate::purse::restate;
 
 /// The first line names these.
 const FORMAT: &str = "ice.execution";
@@ -192,6 +193,10 @@ impl Import {
             };
             let lease = events.create(&part.id, name, who, &part.events, LEASE_MS).await.map_err(plain)?;
             events.release(&lease).await.map_err(plain)?;
+            // The ledger is made of the events that are here: what was spent elsewhere is now spent here, on its days.
+            if let (Some(ledger), Fact::ExecutionStarted { identity, .. }) = (events.ledger(), &part.events[0].fact) {
+                restate(events, ledger, &identity.org, &part.id).await.map_err(plain)?;
+            }
         }
         Ok(())
     }

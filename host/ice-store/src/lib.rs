@@ -4,7 +4,8 @@
 //! for several processes beside each other.
 //!
 //! Reading order: this file; `address.rs` says which database is meant; `store.rs` is the open one; `list.rs` what may
-//! be put at the end of an event list, and by whom; `bell.rs` who is woken by it. Then one backend, file by file beside the other's: `sqlite/mod.rs`
+//! be put at the end of an event list, and by whom; `bell.rs` who is woken by it; `ledger.rs` what orgs spent. Then one
+//! backend, file by file beside the other's: `sqlite/mod.rs`
 //! or `postgres.rs` opens it; `writer.rs` is the one task that appends; `append.rs` the path every event takes;
 //! `following.rs` how events of other processes are noticed;
 //! `memory.rs`, `nearest.rs` and `words.rs` how texts are found again; `fault.rs` what a database error means to a
@@ -29,6 +30,7 @@ mod document;
 mod every;
 mod fault;
 mod holder;
+mod ledger;
 mod list;
 mod postgres;
 mod schedules;

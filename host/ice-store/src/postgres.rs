@@ -30,6 +30,7 @@ mod documents;
 mod events;
 mod every;
 mod following;
+mod ledger;
 mod memory;
 mod migrate;
 mod nearest;

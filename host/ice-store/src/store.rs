@@ -3,11 +3,12 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use ice_core::budget::MicroUsd;
 use ice_core::event::Event;
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
 use ice_core::ports::{
-    Documents, Events, ExecutionRow, Failure, Lease, MemoryFilter, MemoryRow, MemoryRows, NamedDocument, ScheduleClaim,
-    ScheduleRow, Schedules,
+    DaySpent, Documents, Events, ExecutionRow, Failure, Hold, Lease, Ledger, MemoryFilter, MemoryRow, MemoryRows,
+    NamedDocument, Restating, ScheduleClaim, ScheduleRow, Schedules, Settled, Standing,
 };
 use ice_core::problem::Problem;
 use semver::Version;
@@ -152,6 +153,48 @@ impl Events for Store {
 
     async fn standing(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure> {
         ask!(self, backend => backend.standing(ids).await)
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Ledger for Store {
+    async fn hold(&self, hold: &Hold, limit: Option<MicroUsd>, since: u64) -> Result<Option<Standing>, Failure> {
+        ask!(self, backend => backend.hold(hold, limit, since).await)
+    }
+
+    async fn settle(&self, hold: &Hold, settled: Settled) -> Result<(), Failure> {
+        ask!(self, backend => backend.settle(hold, settled).await)
+    }
+
+    async fn restate(
+        &self,
+        execution: &ExecutionId,
+        org: &str,
+        events: u64,
+        spent: &[DaySpent],
+        who: Restating<'_>,
+    ) -> Result<bool, Failure> {
+        ask!(self, backend => backend.restate(execution, org, events, spent, who).await)
+    }
+
+    async fn stale(&self, org: &str, limit: u32) -> Result<Vec<ExecutionId>, Failure> {
+        ask!(self, backend => backend.stale(org, limit).await)
+    }
+
+    async fn standings(&self, since: u64) -> Result<Vec<Standing>, Failure> {
+        ask!(self, backend => backend.standings(since).await)
+    }
+
+    async fn dearest(&self, org: &str, since: u64, limit: u32) -> Result<Vec<(ExecutionId, MicroUsd)>, Failure> {
+        ask!(self, backend => backend.dearest(org, since, limit).await)
+    }
+
+    async fn spent(&self, execution: &ExecutionId) -> Result<Vec<DaySpent>, Failure> {
+        ask!(self, backend => backend.spent(execution).await)
     }
 }
 

@@ -22,7 +22,7 @@ use ice_core::problem::{Code, Problem};
 use crate::http::Egress;
 use openai::OpenAi;
 pub use patient::Patient;
-pub use price::Price;
+pub use price::{Price, PriceRow, price_table};
 use price::{Prices, Tokens};
 pub use providers::{LlmOptions, OFFLINE, PROVIDERS, ProviderOptions, ProviderRow, Structured};
 
@@ -184,6 +184,15 @@ impl Models {
         }
     }
 
+    /// Provider and model that make vectors; the empty name is the host's embedder.
+    fn embedder_of(&self, model: &str) -> Result<(String, String), Failure> {
+        match (model, &self.embedder) {
+            ("" | DEFAULT, Some(embedder)) => Ok(embedder.clone()),
+            ("" | DEFAULT, None) => Err(no_embedder()),
+            (model, _) => self.route("", model),
+        }
+    }
+
     fn configured(&self, provider: &str) -> &dyn Provider {
         self.providers[provider].provider.as_ref()
     }
@@ -221,13 +230,12 @@ impl Llm for Models {
         let completion = configured.complete(&model, request, most, deltas).await?;
         let usage = match completion.tokens {
             Some(tokens) => self.usage(&provider, &model, tokens),
-            // Nobody counted: the estimate is the honest upper bound, and the price is not known.
-            None => Usage {
-                input_tokens: price::input_estimate(request),
-                output_tokens: price::tokens_of_bytes(completion.message.content.len()),
-                cost_micro_usd: 0,
-                unpriced_calls: 1,
-            },
+            // Nobody counted: the estimate is the honest upper bound.
+            None => {
+                let input = price::input_estimate(request);
+                let output = price::tokens_of_bytes(completion.message.content.len());
+                self.usage(&provider, &model, Tokens { input, cached_input: 0, output })
+            }
         };
         Ok(LlmReply {
             message: completion.message,
@@ -238,12 +246,14 @@ impl Llm for Models {
         })
     }
 
+    fn embedding(&self, model: &str, bytes: usize) -> Result<Usage, Failure> {
+        let (provider, model) = self.embedder_of(model)?;
+        let input = price::tokens_of_bytes(bytes).saturating_add(1);
+        Ok(self.usage(&provider, &model, Tokens { input, cached_input: 0, output: 0 }))
+    }
+
     async fn embed(&self, model: &str, texts: &[String]) -> Result<Embeddings, Failure> {
-        let (provider, model) = match (model, &self.embedder) {
-            ("" | DEFAULT, Some(embedder)) => embedder.clone(),
-            ("" | DEFAULT, None) => return Err(no_embedder()),
-            (model, _) => self.route("", model)?,
-        };
+        let (provider, model) = self.embedder_of(model)?;
         let bytes: usize = texts.iter().map(String::len).sum();
         if texts.is_empty() || TEXTS_MAX < texts.len() || REQUEST_BYTES_MAX < bytes {
             return Err(invalid("an embedder takes 1 to 256 texts, at most 8 MiB together"));
@@ -254,7 +264,10 @@ impl Llm for Models {
         let Vectors { vectors, tokens } = self.configured(&provider).embed(&model, texts).await?;
         let usage = match tokens {
             Some(tokens) => self.usage(&provider, &model, tokens),
-            None => Usage { input_tokens: price::tokens_of_bytes(bytes), unpriced_calls: 1, ..Usage::default() },
+            None => {
+                let input = price::tokens_of_bytes(bytes);
+                self.usage(&provider, &model, Tokens { input, cached_input: 0, output: 0 })
+            }
         };
         Ok(Embeddings { vectors, model: format!("{provider}/{model}"), usage })
     }

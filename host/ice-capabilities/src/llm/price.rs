@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ice_core::budget::Usage;
 use ice_core::ports::LlmRequest;
 use ice_core::problem::{Code, Problem};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The prices that come with this program.
 const BUILT_IN: &str = include_str!("prices.toml");
@@ -14,7 +14,7 @@ const BUILT_IN: &str = include_str!("prices.toml");
 const USD_MAX: f64 = 100_000.0;
 
 /// Price of one model, in US dollars per 1,000,000 tokens.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// `provider/model`; also stands for dated snapshots of that model.
@@ -22,7 +22,7 @@ pub struct Price {
     /// Tokens sent.
     pub input: f64,
     /// Tokens sent that the provider had in its cache; the price of `input` when not set.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_input: Option<f64>,
     /// Tokens written.
     pub output: f64,
@@ -30,6 +30,22 @@ pub struct Price {
     pub as_of: String,
     /// Where it was read.
     pub source: String,
+}
+
+/// A price, and whose it is.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PriceRow {
+    /// The price.
+    #[serde(flatten)]
+    pub price: Price,
+    /// Whether it comes with this program; else from the operator's table.
+    pub built_in: bool,
+}
+
+/// All prices: the built-in ones and those of `operator`, TOML with `[[price]]` tables, by name. C022 when that cannot
+/// be read.
+pub fn price_table(operator: Option<&str>) -> Result<Vec<PriceRow>, Problem> {
+    Ok(Prices::new(operator)?.rows())
 }
 
 /// Tokens of one answer, as counted by the provider.
@@ -54,12 +70,26 @@ impl Price {
     }
 
     fn check(&self) -> Result<(), Problem> {
+        let shown = self.model.escape_debug();
         let numbers = [self.input, self.output, self.cached_input.unwrap_or_default()];
-        if self.model.contains('/') && numbers.iter().all(|usd| (0.0..=USD_MAX).contains(usd)) {
-            return Ok(());
+        if !self.model.contains('/') || !numbers.iter().all(|usd| (0.0..=USD_MAX).contains(usd)) {
+            return Err(Problem::new(Code::C022, format!("the price of `{shown}` is not one"))
+                .help("write `model = \"provider/model\"` and dollars per 1,000,000 tokens, 0 or more"));
         }
-        Err(Problem::new(Code::C022, format!("the price of `{}` is not one", self.model.escape_debug()))
-            .help("write `model = \"provider/model\"` and dollars per 1,000,000 tokens, 0 or more"))
+        if self.cached_input.is_some_and(|cached| cached > self.input) {
+            return Err(Problem::new(Code::C022, format!("cached input of `{shown}` is dearer than other input"))
+                .help(
+                    "`cached_input` is the price of input that the provider had already, `input` that of all other",
+                ));
+        }
+        if !dated(&format!("-{}", self.as_of)) || self.source.trim().is_empty() {
+            return Err(Problem::new(
+                Code::C022,
+                format!("the price of `{shown}` does not say since when, or by whom"),
+            )
+            .help("write `as_of = \"YYYY-MM-DD\"` and `source`, a URL or the name of a contract"));
+        }
+        Ok(())
     }
 }
 
@@ -89,6 +119,15 @@ impl Prices {
         Ok(Self { built_in, operator: operator.map_or(Ok(BTreeMap::new()), read)? })
     }
 
+    /// Every price, by name; those of the operator in the place of built-in ones.
+    pub(crate) fn rows(&self) -> Vec<PriceRow> {
+        let built_in = self.built_in.values().map(|price| PriceRow { price: price.clone(), built_in: true });
+        let operator = self.operator.values().map(|price| PriceRow { price: price.clone(), built_in: false });
+        let rows: BTreeMap<String, PriceRow> =
+            built_in.chain(operator).map(|row| (row.price.model.clone(), row)).collect();
+        rows.into_values().collect()
+    }
+
     /// The price of a model. The built-in one holds at the provider's own address only: behind another one may
     /// stand anything, so there only the operator knows.
     pub(crate) fn find(&self, provider: &str, model: &str, own_address: bool) -> Option<&Price> {
@@ -108,10 +147,21 @@ fn read(text: &str) -> Result<BTreeMap<String, Price>, Problem> {
         )
         .help("write `[[price]]` tables with `model`, `input`, `output`, `as_of` and `source`")
     })?;
-    for price in &file.price {
+    let mut prices = BTreeMap::new();
+    for price in file.price {
         price.check()?;
+        let name = price.model.clone();
+        if prices.insert(name.clone(), price).is_some() {
+            return Err(Problem::new(Code::C022, format!("`{}` has two prices", name.escape_debug()))
+                .help("leave the one that holds; older prices stay in the events that were paid with them"));
+        }
     }
-    Ok(file.price.into_iter().map(|price| (price.model.clone(), price)).collect())
+    Ok(prices)
+}
+
+/// Whether a text is `-YYYY-MM-DD` or `-YYYYMMDD`.
+fn dated(text: &str) -> bool {
+    !text.is_empty() && without_date(text).is_empty()
 }
 
 /// Cuts `-YYYY-MM-DD` or `-YYYYMMDD` off.
@@ -170,12 +220,27 @@ mod tests {
     #[test]
     fn the_built_in_prices_are_whole() {
         let prices = Prices::new(None).unwrap();
-        assert!(!prices.built_in.is_empty());
+        assert!(prices.built_in.len() > 10);
         for price in prices.built_in.values() {
             assert!(price.source.starts_with("https://"), "{price:?}");
-            assert_eq!(without_date(&format!("x-{}", price.as_of)), "x", "{price:?}");
-            assert!(price.cached_input.is_none_or(|cached| cached <= price.input), "{price:?}");
+            assert!(price.as_of.len() == 10 && dated(&format!("-{}", price.as_of)), "{price:?}");
+            assert!(price.cached_input.is_none_or(|cached| 0.0 < cached && cached <= price.input), "{price:?}");
+            // An embedder writes no tokens.
+            let writes = !price.model.contains("embedding");
+            assert!(price.input > 0.0 && (price.output > 0.0) == writes, "{price:?}");
+            let (provider, model) = price.model.split_once('/').unwrap();
+            let row = super::super::PROVIDERS.iter().find(|row| row.name == provider).expect("a provider of the table");
+            assert!(row.prefixes.iter().any(|prefix| model.starts_with(prefix)), "{price:?}");
         }
+    }
+
+    #[test]
+    fn the_table_shows_whose_each_price_is() {
+        let own = "[[price]]\nmodel='openai/gpt-4o'\ninput=1\noutput=2\nas_of='2025-01-01'\nsource='contract'";
+        let rows = price_table(Some(own)).unwrap();
+        let of = |model: &str| rows.iter().find(|row| row.price.model == model).unwrap();
+        assert!(!of("openai/gpt-4o").built_in && of("openai/gpt-4o-mini").built_in);
+        assert_eq!(rows.len(), Prices::new(None).unwrap().built_in.len());
     }
 
     #[test]
@@ -212,6 +277,17 @@ mod tests {
             ["price = 1", "[[price]]\nmodel='x/y'\ninput=-1\noutput=1\nas_of=''\nsource=''", "[[price]]\nmodel='x'"]
         {
             assert_eq!(Prices::new(Some(text)).unwrap_err().code, Code::C022, "{text}");
+        }
+        let row = |more: &str| format!("[[price]]\nmodel='x/y'\ninput=1\noutput=1\n{more}\n");
+        let good = row("as_of='2026-01-31'\nsource='contract'");
+        assert!(Prices::new(Some(&good)).is_ok());
+        for text in [
+            good.clone() + &good,
+            row("as_of='2026-01'\nsource='contract'"),
+            row("as_of='2026-01-31'\nsource=' '"),
+            row("cached_input=1.5\nas_of='2026-01-31'\nsource='contract'"),
+        ] {
+            assert_eq!(Prices::new(Some(&text)).unwrap_err().code, Code::C022, "{text}");
         }
     }
 

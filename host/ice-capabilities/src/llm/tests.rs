@@ -183,3 +183,16 @@ async fn without_embedder_there_are_no_vectors() {
         assert_eq!(models.embed(model, &["a".into()]).await.unwrap_err().problem.code, Code::X079);
     }
 }
+
+#[test]
+fn vectors_are_estimated_at_their_price_and_unknown_ones_counted() {
+    let key = [("openai", Some("sk-x"), None)];
+    let options = LlmOptions { embedder: Some("openai/text-embedding-3-small".into()), ..with(&key) };
+    let models = models(options);
+    // 3,000 bytes are at most 1,001 tokens, at 0.02 micro-USD each, rounded up.
+    let known = models.embedding("", 3_000).unwrap();
+    assert_eq!((known.input_tokens, known.output_tokens, known.cost_micro_usd), (1_001, 0, 21));
+    assert_eq!(models.embedding("openai/some-other", 3).unwrap().unpriced_calls, 1);
+    assert_eq!(models.embedding("echo/echo", 3).unwrap().unpriced_calls, 0);
+    assert!(models.embedding("nobody/none", 3).is_err());
+}

@@ -164,7 +164,7 @@ async fn list(args: &ListArgs, config: &Config, output: &Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn read(id: &ExecutionId, storage: &Storage) -> Result<Vec<Event>, Vec<Problem>> {
+pub(super) async fn read(id: &ExecutionId, storage: &Storage) -> Result<Vec<Event>, Vec<Problem>> {
     let mut events = Vec::new();
     loop {
         let after = events.last().map_or(0, |event: &Event| event.seq);

@@ -2,6 +2,7 @@
 
 mod audit;
 mod blueprints;
+mod budget;
 mod build;
 mod bundle;
 mod cassette;
@@ -81,6 +82,9 @@ pub(crate) enum Command {
     /// What was used, for bills: calls, tokens, money, processor time
     #[command(subcommand)]
     Metering(metering::MeteringCommand),
+    /// What orgs and executions spent and may spend, what blueprints may cost, prices of models
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
     /// Build, sign and permit plugins
     #[command(subcommand)]
     Plugins(plugins::PluginsCommand),
@@ -134,6 +138,7 @@ pub(crate) async fn run(command: Command, config: &Config, output: &Output) -> O
         Command::Executions(command) => executions::run(command, config, output).await,
         Command::Waits(command) => waits::run(command, config, output).await,
         Command::Metering(command) => metering::run(command, config, output).await,
+        Command::Budget(command) => budget::run(command, config, output).await,
         Command::Plugins(command) => plugins::run(command, config, output).await,
         Command::Publish(args) => publish::run(args, config, output).await,
         Command::Attest(command) => publish::run_attest(command, config, output).await,

@@ -14,7 +14,7 @@ use self::target::Target;
 use super::cassette::CassetteArgs;
 use super::inputs::InputArgs;
 use super::{Outcome, bundle};
-use crate::config::{Config, micro_usd};
+use crate::config::{Amount, Config, amount};
 use crate::deprecation;
 use crate::output::Output;
 use crate::view::watch::{self, Report, Stay};
@@ -51,15 +51,9 @@ pub(crate) struct Args {
     max_parallel: Option<u32>,
     /// Stop before more than this is spent, in US dollars; tightens other budgets, never widens them
     #[arg(long, value_parser = amount)]
-    budget_usd: Option<f64>,
+    budget_usd: Option<Amount>,
     #[command(flatten)]
     cassette: CassetteArgs,
-}
-
-/// An amount of money that is finite and not negative.
-fn amount(text: &str) -> Result<f64, String> {
-    let amount = text.parse::<f64>().ok().filter(|amount| amount.is_finite() && *amount >= 0.0);
-    amount.ok_or_else(|| "write an amount like 0.50".into())
 }
 
 pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome {
@@ -93,7 +87,9 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     let again = Last { target: found.again(&plan.digest), inputs: given, session: session.clone() };
     let steps = plan.steps();
     let mut start = host.start(plan, Value::Object(inputs), session);
-    start.budget.micro_usd = [start.budget.micro_usd, args.budget_usd.map(micro_usd)].into_iter().flatten().min();
+    start.budget.micro_usd =
+        [start.budget.micro_usd, args.budget_usd.map(|amount| amount.0)].into_iter().flatten().min();
+    host.engine.warnings(&start).await.iter().for_each(|problem| output.warn(problem));
     let handle = host.engine.start(start).await?;
     // Not being able to remember must not stop what runs.
     last::write(config, again).unwrap_or_else(|problem| output.warn(&problem));

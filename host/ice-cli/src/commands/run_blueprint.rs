@@ -46,6 +46,7 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     let plan = host.engine.plan(&parsed).await.map_err(|problems| host.explain(problems))?;
     deprecation::used(&host.catalog, None, &plan).iter().for_each(|problem| output.warn(problem));
     let start = host.start(plan, Value::Object(inputs), args.session);
+    host.engine.warnings(&start).await.iter().for_each(|problem| output.warn(problem));
     let handle = host.engine.start(start).await?;
     let outcome = view::follow(handle, &host, output).await;
     tape.finish(outcome, output)

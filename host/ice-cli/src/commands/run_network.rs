@@ -69,7 +69,9 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
         return schedules::apply(&source, &args.file, inputs, &host, config, output).await;
     }
     let steps = plan.steps();
-    let handle = host.engine.start(host.start(plan, Value::Object(inputs), args.session)).await?;
+    let start = host.start(plan, Value::Object(inputs), args.session);
+    host.engine.warnings(&start).await.iter().for_each(|problem| output.warn(problem));
+    let handle = host.engine.start(start).await?;
     let outcome = watch::run(handle, steps, Report::Events(Stay::of(args.follow)), &host, output).await;
     tape.finish(outcome, output)
 }

@@ -130,6 +130,12 @@ pub trait Llm: Send + Sync {
     /// Asks. Text is passed to `deltas` as it comes, when the provider streams.
     async fn complete(&self, request: &LlmRequest, deltas: Option<DeltaSink<'_>>) -> Result<LlmReply, Failure>;
 
+    /// The most that vectors of texts of so many bytes together can cost; `unpriced_calls` is 1 when the price is not
+    /// known. The empty model is the host's embedder. Fails like [`Llm::embed`] where nobody serves the model.
+    fn embedding(&self, _model: &str, _bytes: usize) -> Result<Usage, Failure> {
+        Ok(Usage::default())
+    }
+
     /// Turns texts into vectors; the empty model is the host's embedder. Fails when there is none.
     async fn embed(&self, model: &str, texts: &[String]) -> Result<Embeddings, Failure>;
 }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use ice_core::blueprint::NodeDoc;
 use ice_core::catalog::{CallKind, Callable, Effects};
 use ice_core::id::Digest;
-use ice_core::ports::Failure;
+use ice_core::ports::{Failure, Role};
 use ice_core::problem::Code;
 use ice_core::template::Template;
 use ice_core::wait::{Approval, Question};
@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Done, Node, NodeKind, ask};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, Known, ROUNDS_LIKELY, Times};
 use crate::plan::{Arguments, Callee, LlmConfig, PlanContext, llm_config};
 
 mod talk;
@@ -339,6 +340,31 @@ fn memory(doc: &NodeDoc, cx: &mut PlanContext<'_>) -> Option<Option<AgentMemory>
 }
 
 impl Node for Agent {
+    /// One question a round. What the conversation grows by is not known yet.
+    fn asking(&self, known: &Known<'_>) -> Asking<'_> {
+        let text = |template: &Template| ask::words(known.render(template).unwrap_or(template.source().clone()));
+        let times = Times::up_to(self.max_iterations.into(), ROUNDS_LIKELY);
+        let (config, prompt) = match &self.worker {
+            Worker::Data { llm, system_prompt, .. } => (&**llm, system_prompt.as_ref()),
+            Worker::Component { llm: Some(llm), .. } => (&**llm, None),
+            Worker::Component { llm: None, .. } => {
+                let assumed = Some("which models its component asks is its own: nothing is counted for it".to_owned());
+                return Asking { assumed, ..Asking::default() };
+            }
+        };
+        let mut request = ask::settings(config);
+        request.provider = config.provider.as_ref().map(text).unwrap_or_default();
+        request.model = text(&config.model);
+        let said = [prompt, self.task.as_ref()].into_iter().flatten();
+        request.messages = said.map(|template| ask::turn(Role::User, text(template))).collect();
+        if matches!(self.worker, Worker::Data { .. }) {
+            return Asking { requests: ask::with_stand_ins(request, config, times), ..Asking::default() };
+        }
+        let times = Times { low: 0, ..times };
+        let assumed = Some(format!("how often its component asks is its own: {} times at most", times.high));
+        Asking { requests: vec![(request, times)], assumed, ..Asking::default() }
+    }
+
     /// An agent made of data takes a permit for each question and call instead.
     fn is_leaf(&self) -> bool {
         matches!(self.worker, Worker::Component { .. })

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::calls::{self, Site, fits};
 use crate::context::NodeRun;
+use crate::estimate::Times;
 use crate::plan::LlmConfig;
 
 /// The request that settings describe, with nothing said yet.
@@ -28,6 +29,15 @@ pub(super) fn settings(config: &LlmConfig) -> LlmRequest {
     #[expect(clippy::cast_possible_truncation, reason = "a temperature has few digits")]
     let temperature = config.temperature.map(|temperature| temperature as f32);
     LlmRequest { max_tokens: config.max_tokens, temperature, extra: config.extra.clone(), ..LlmRequest::default() }
+}
+
+/// For estimates: the request so often, and at worst the same to the models that stand in for its own.
+pub(super) fn with_stand_ins(request: LlmRequest, config: &LlmConfig, times: Times) -> Vec<(LlmRequest, Times)> {
+    let named = config.fallback.iter().filter_map(|model| model.source().as_str().filter(|_| model.is_literal()));
+    let others = named.map(|model| LlmRequest { provider: String::new(), model: model.to_owned(), ..request.clone() });
+    let others: Vec<LlmRequest> = others.collect();
+    let others = others.into_iter().map(|request| (request, Times::at_worst(times.high)));
+    std::iter::once((request, times)).chain(others).collect()
 }
 
 /// One turn of somebody.

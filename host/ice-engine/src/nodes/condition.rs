@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Done, Node, NodeKind};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, Known, Runs, Times};
 use crate::plan::{Graph, PlanContext};
 
 /// `type: condition`.
@@ -68,6 +69,11 @@ fn path(doc: &NodeDoc, key: &str, cx: &mut PlanContext<'_>) -> Option<Graph> {
 }
 
 impl Node for Condition {
+    fn asking(&self, _known: &Known<'_>) -> Asking<'_> {
+        let graphs = self.graphs().into_iter().map(|graph| (graph, Times::ONCE)).collect();
+        Asking { graphs, runs: Runs::OneOf, ..Asking::default() }
+    }
+
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {
         Box::pin(async move {
             cx.check_context()?;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Done, Node, NodeKind, ask};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, Known, Times};
 use crate::keys;
 use crate::plan::{LlmConfig, PlanContext, llm_config};
 
@@ -200,6 +201,16 @@ impl Llm {
 }
 
 impl Node for Llm {
+    fn asking(&self, known: &Known<'_>) -> Asking<'_> {
+        let most = if self.structured.is_some() { 1 + u64::from(self.repair_attempts) } else { 1 };
+        let Some(mut request) = self.certain_request(known.inputs) else {
+            let assumed = Some("which model it asks is not known yet: nothing is counted for it".to_owned());
+            return Asking { assumed, ..Asking::default() };
+        };
+        request.output_schema = self.structured.as_ref().map(|schema| schema.document().clone());
+        Asking { requests: ask::with_stand_ins(request, &self.config, Times::up_to(most, 1)), ..Asking::default() }
+    }
+
     fn is_leaf(&self) -> bool {
         true
     }

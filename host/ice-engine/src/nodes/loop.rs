@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Done, Node, NodeKind};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, ITEMS_HIGH, ITEMS_LIKELY, Known, Times};
 use crate::plan::{Graph, PlanContext};
 use crate::stop::Token;
 
@@ -203,6 +204,22 @@ impl Loop {
 }
 
 impl Node for Loop {
+    /// The items are known when they are written down or come from the inputs.
+    fn asking(&self, known: &Known<'_>) -> Asking<'_> {
+        let most = self.max_iterations.unwrap_or(u64::MAX);
+        let items = known.render(&self.items).and_then(|items| Some(items.as_array()?.len() as u64));
+        let (times, assumed) = match items.map(|count| count.min(most)) {
+            Some(count) => (Times { low: count, likely: count, high: count }, None),
+            None => {
+                let high = self.max_iterations.unwrap_or(ITEMS_HIGH);
+                let times = Times { low: 0, likely: high.min(ITEMS_LIKELY), high };
+                let words = format!("items not known yet: {} likely, {high} at most", times.likely);
+                (times, Some(words))
+            }
+        };
+        Asking { graphs: vec![(&self.body, times)], assumed, ..Asking::default() }
+    }
+
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {
         Box::pin(self.run(cx))
     }

@@ -11,6 +11,7 @@ use ice_core::ports::{Failure, LlmRequest};
 use serde_json::Value;
 
 use crate::context::NodeRun;
+use crate::estimate::{Asking, Known, Times};
 use crate::plan::{Arguments, Graph, PlanContext};
 
 pub mod agent;
@@ -109,6 +110,12 @@ pub trait Node: Send + Sync + std::fmt::Debug {
     /// Whether it is given all inputs of the execution without naming them.
     fn takes_all_inputs(&self) -> bool {
         false
+    }
+
+    /// What it would ask of models, for estimates: the graphs inside it once each, unless a kind says otherwise.
+    fn asking(&self, _known: &Known<'_>) -> Asking<'_> {
+        let graphs = self.graphs().into_iter().map(|graph| (graph, Times::ONCE)).collect();
+        Asking { graphs, ..Asking::default() }
     }
 
     /// Does it, once. Input, output schema, events, retries and time limits around it are not its business.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::r#loop::CONCURRENCY_MAX;
 use super::{Done, Node, NodeKind};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, Known, Runs, Times};
 use crate::plan::{Graph, PlanContext};
 use crate::stop::Token;
 
@@ -191,6 +192,16 @@ impl Parallel {
 }
 
 impl Node for Parallel {
+    /// Branches that are not waited for may have asked already when they are cancelled.
+    fn asking(&self, _known: &Known<'_>) -> Asking<'_> {
+        let graphs = self.branches.iter().map(|branch| (branch, Times::ONCE)).collect();
+        let runs = match self.wait {
+            Wait::All => Runs::All,
+            Wait::Some(count) => Runs::Some(count),
+        };
+        Asking { graphs, runs, ..Asking::default() }
+    }
+
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {
         Box::pin(self.run(cx))
     }

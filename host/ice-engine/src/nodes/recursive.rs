@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::r#loop::is_name;
 use super::{Done, Node, NodeKind};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, Known, ROUNDS_LIKELY, Times};
 use crate::plan::{Graph, Origin, PlanContext, Stand};
 
 /// `type: recursive`.
@@ -242,6 +243,11 @@ impl Recursive {
 }
 
 impl Node for Recursive {
+    fn asking(&self, _known: &Known<'_>) -> Asking<'_> {
+        let times = Times::up_to(self.max_iterations.into(), ROUNDS_LIKELY);
+        Asking { graphs: vec![(&self.body, times)], ..Asking::default() }
+    }
+
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {
         Box::pin(self.run(cx))
     }

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Done, Node, NodeKind, ask};
 use crate::context::NodeRun;
+use crate::estimate::{Asking, Known, SWARM_ROUNDS_LIKELY, Times};
 use crate::plan::{Graph, PlanContext};
 
 mod strategy;
@@ -379,6 +380,14 @@ impl Swarm {
 }
 
 impl Node for Swarm {
+    /// Each member speaks once a round, and once before the first or after the last. Whom a lead or the bids choose is
+    /// not certain.
+    fn asking(&self, _known: &Known<'_>) -> Asking<'_> {
+        let high = u64::from(self.max_rounds) + 1;
+        let times = Times { low: 0, likely: high.min(SWARM_ROUNDS_LIKELY), high };
+        Asking { graphs: self.members.iter().map(|member| (&member.body, times)).collect(), ..Asking::default() }
+    }
+
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {
         Box::pin(self.run(cx))
     }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{Done, Node, NodeKind};
 use crate::children::{self, Found};
 use crate::context::{NodeRun, child};
+use crate::estimate::{Asking, Known};
 use crate::keys;
 use crate::live::Rest;
 use crate::plan::{Arguments, Callee, Plan, PlanContext};
@@ -225,6 +226,23 @@ impl Workflow {
 }
 
 impl Node for Workflow {
+    fn asking(&self, known: &Known<'_>) -> Asking<'_> {
+        if self.passes_inputs {
+            return Asking { child: Some((&self.child, known.inputs.clone())), ..Asking::default() };
+        }
+        // An input that is written or bound and not known yet is none; a default would be another value.
+        let mut inputs = self.child.defaults.clone();
+        self.arguments.bindings.iter().for_each(|binding| drop(inputs.remove(&binding.param)));
+        known.mapped().for_each(|name| drop(inputs.remove(name)));
+        for (name, template) in &self.arguments.given {
+            match known.render(template) {
+                Some(value) => drop(inputs.insert(name.clone(), value)),
+                None => drop(inputs.remove(name)),
+            }
+        }
+        Asking { child: Some((&self.child, Value::Object(inputs))), ..Asking::default() }
+    }
+
     fn execute<'a>(&'a self, cx: &'a NodeRun<'a>) -> BoxFuture<'a, Result<Done, Failure>> {
         Box::pin(self.run(cx))
     }

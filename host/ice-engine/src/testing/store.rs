@@ -7,13 +7,18 @@ use async_trait::async_trait;
 use ice_core::event::{Event, Fact};
 use ice_core::execution::{Status, replay};
 use ice_core::id::{Digest, ExecutionId, Identity, UnixMs};
-use ice_core::ports::{Clock, Documents, Events, ExecutionRow, Failure, Lease, NamedDocument, sort_versions, taken};
+use ice_core::ports::{
+    Clock, Documents, Events, ExecutionRow, Failure, Lease, Ledger, NamedDocument, sort_versions, taken,
+};
 use ice_core::problem::{Code, Problem};
 use semver::Version;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+mod ledger;
+
 use super::schedules::Table;
+use ledger::Purses;
 
 /// When the store stops answering, as if the machine had lost power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +61,7 @@ pub(super) struct Inner {
     versions: BTreeMap<(String, Version), NamedDocument>,
     pub(super) schedules: Table,
     refusal: Option<Failure>,
+    purses: Purses,
     clock: Arc<dyn Clock>,
     cut: Cut,
     stored: usize,
@@ -76,9 +82,9 @@ impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let (lists, documents, versions) = (HashMap::new(), HashMap::new(), BTreeMap::new());
-        let (schedules, refusal) = (Table::default(), None);
+        let (schedules, purses, refusal) = (Table::default(), Purses::default(), None);
         let (cut, stored, held_up) = (Cut::Never, 0, None);
-        let inner = Inner { lists, documents, versions, schedules, refusal, clock, cut, stored, held_up };
+        let inner = Inner { lists, documents, versions, schedules, purses, refusal, clock, cut, stored, held_up };
         let (dark, gives_back, let_go) = (Notify::new(), Notify::new(), Notify::new());
         Arc::new(Self { inner: Mutex::new(inner), dark, gives_back, let_go, appended: Notify::new() })
     }
@@ -331,6 +337,10 @@ impl Events for MemoryStore {
         let inner = self.lock();
         let now = inner.clock.now_ms();
         Ok(ids.iter().filter_map(|id| Some(inner.lists.get(id)?.row(id, now))).collect())
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
     }
 }
 

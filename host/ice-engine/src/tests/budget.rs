@@ -26,12 +26,37 @@ fn asks(budget: &str, model: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_budget_that_cannot_suffice_starts_nothing() {
     let world = World::new(Fakes::new());
-    let problems = try_start(&world.engine, &asks("{tokens: 150}", "m"), json!({})).await.err().unwrap();
+    // One call could take 103: it would never be made.
+    let problems = try_start(&world.engine, &asks("{tokens: 102}", "m"), json!({})).await.err().unwrap();
     assert_eq!((problems[0].code, problems[0].code.http()), (Code::X005, 402));
     assert!(world.outside.store.ids().is_empty());
     assert!(world.outside.llm.asked().is_empty());
-    let ran = world.run(&asks("{tokens: 1000}", "m"), json!({})).await;
+    // Answers are shorter than they may be: this suffices, although two calls could take more.
+    let ran = world.run(&asks("{tokens: 150}", "m"), json!({})).await;
     assert_eq!(ran.ending.status, FinalStatus::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_certain_is_refused_before_the_start_wherever_it_is() {
+    let world = World::new(Fakes::new());
+    let looped = |tokens: u32| {
+        format!(
+            "
+            budget: {{tokens: {tokens}}}
+            nodes:
+              - id: each
+                type: loop
+                items_source: [1, 2, 3, 4, 5]
+                body:
+                  - {{id: l, type: llm, prompt: a b c, llm_config: {{provider: test, model: m, max_tokens: 5}}}}
+            "
+        )
+    };
+    // Five questions of three tokens, and five answers that have one at least.
+    let problems = try_start(&world.engine, &looped(19), json!({})).await.err().unwrap();
+    assert_eq!(problems[0].code, Code::X005);
+    assert!(problems[0].message.contains("5 certain model calls"), "{}", problems[0].message);
+    assert!(try_start(&world.engine, &looped(20), json!({})).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,7 +48,7 @@ impl embeddings::Host for Guest {
             operation: format!("embed {} texts", texts.len()),
             turn: gate.turn(),
             request: digest(&("embed", &model, &texts)),
-            estimate: Some(Usage { input_tokens: bytes as u64 / TOKEN_BYTES + 1, ..Usage::default() }),
+            estimate: Some(embedding_estimate(gate, &model, bytes)),
         };
         let answer = gate
             .pass(pass, async {
@@ -61,6 +61,12 @@ impl embeddings::Host for Guest {
             .map(|embeddings| embeddings::Vectors { usage: usage_into(&embeddings.usage), vectors: embeddings.vectors })
             .map_err(error_into))
     }
+}
+
+/// The most that vectors can cost. A model that is not to be had says so when it is asked.
+fn embedding_estimate(gate: &Gate, model: &str, bytes: usize) -> Usage {
+    let estimate = gate.ports.llm.embedding(model, bytes).unwrap_or_default();
+    Usage { input_tokens: estimate.input_tokens.max(bytes as u64 / TOKEN_BYTES + 1), ..estimate }
 }
 
 async fn complete(gate: &Gate, mut request: LlmRequest) -> Result<chat::Reply, types::Error> {

@@ -29,7 +29,8 @@ impl memory::Host for Guest {
             Err(error) => return Ok(Err(error)),
         };
         let request = digest(&("write", &scope, &item));
-        let answer = use_scope(gate, &scope, "write", request, async {
+        let estimate = gate.ports.memory.estimate(item.text.len());
+        let answer = use_scope(gate, &scope, ("write", estimate), request, async {
             let usage = gate.ports.memory.write(gate.scope.identity(), &scope, item).await?;
             Ok(((), usage))
         });
@@ -40,7 +41,7 @@ impl memory::Host for Guest {
         self.gate.enter()?;
         let gate = &self.gate;
         let request = digest(&("read", &scope, &key));
-        let answer = use_scope(gate, &scope, "read", request, async {
+        let answer = use_scope(gate, &scope, ("read", Usage::default()), request, async {
             let item = gate.ports.memory.read(gate.scope.identity(), &scope, &key).await?;
             Ok((Fresh(item), Usage::default()))
         });
@@ -59,7 +60,8 @@ impl memory::Host for Guest {
         let filter = MemoryFilter { category: filter.category, tags: filter.tags, key_prefix: filter.key_prefix };
         let limit = limit.min(LIMIT_MAX);
         let request = digest(&("search", &scope, &query, &filter, limit));
-        let answer = use_scope(gate, &scope, "search", request, async {
+        let estimate = gate.ports.memory.estimate(query.len());
+        let answer = use_scope(gate, &scope, ("search", estimate), request, async {
             let who = gate.scope.identity();
             let (hits, usage) = gate.ports.memory.search(who, &scope, &query, &filter, limit).await?;
             Ok((Fresh(hits), usage))
@@ -72,7 +74,7 @@ impl memory::Host for Guest {
         let gate = &self.gate;
         let limit = limit.min(LIMIT_MAX);
         let request = digest(&("recent", &scope, &key_prefix, limit));
-        let answer = use_scope(gate, &scope, "recent", request, async {
+        let answer = use_scope(gate, &scope, ("recent", Usage::default()), request, async {
             let items = gate.ports.memory.recent(gate.scope.identity(), &scope, &key_prefix, limit).await?;
             Ok((Fresh(items), Usage::default()))
         });
@@ -83,7 +85,7 @@ impl memory::Host for Guest {
         self.gate.enter()?;
         let gate = &self.gate;
         let request = digest(&("forget", &scope, &key));
-        let answer = use_scope(gate, &scope, "forget", request, async {
+        let answer = use_scope(gate, &scope, ("forget", Usage::default()), request, async {
             gate.ports.memory.forget(gate.scope.identity(), &scope, &key).await?;
             Ok(((), Usage::default()))
         });
@@ -94,7 +96,7 @@ impl memory::Host for Guest {
 async fn use_scope<T: Kept>(
     gate: &Gate,
     scope: &str,
-    operation: &str,
+    (operation, estimate): (&str, Usage),
     request: ice_core::id::Digest,
     ask: impl Future<Output = Result<(T, Usage), Failure>>,
 ) -> Result<T, memory::Error> {
@@ -104,7 +106,7 @@ async fn use_scope<T: Kept>(
         operation: format!("{operation} {scope}"),
         turn: gate.turn(),
         request,
-        estimate: None,
+        estimate: (estimate != Usage::default()).then_some(estimate),
     };
     gate.pass(pass, ask).await.map_err(error_into)
 }

@@ -18,6 +18,7 @@ pub mod events;
 pub mod every;
 pub mod following;
 pub mod leases;
+pub mod ledger;
 pub mod memory;
 pub mod schedules;
 pub mod search;
@@ -82,6 +83,9 @@ macro_rules! conformance {
             schedules: a_schedule_comes_back_as_it_was_put, schedules_stay_with_their_owner, only_what_is_due_is_claimed,
                 concurrent_claims_of_one_tick_let_one_win, a_lost_claim_settles_nothing, a_paused_schedule_rests,
                 applying_replaces_what_a_network_had, applying_takes_claims_away, a_resting_schedule_is_woken;
+            ledger: what_does_not_fit_is_not_held, a_window_forgets_what_was_before, many_at_once_do_not_overspend,
+                of_two_that_ask_at_once_one_gets_it, a_restatement_is_made_of_the_whole_list, a_call_is_counted_once,
+                absurd_amounts_do_not_break_it;
             documents: one_document_has_one_digest, a_document_comes_back_as_it_was_written,
                 an_unknown_digest_is_none, inexact_numbers_are_refused,
                 a_version_never_changes, versions_are_listed_newest_first, one_of_two_contents_becomes_the_version;

@@ -13,7 +13,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_waits.sql", include_str!("../../migrations/postgres/0002_waits.sql")),
     ("0003_versions.sql", include_str!("../../migrations/postgres/0003_versions.sql")),
     ("0004_schedules.sql", include_str!("../../migrations/postgres/0004_schedules.sql")),
-    ("0007_following.sql", include_str!("../../migrations/postgres/0007_following.sql")),
+    ("0005_ledger.sql", include_str!("../../migrations/postgres/0005_ledger.sql")),
+    ("0006_following.sql", include_str!("../../migrations/postgres/0006_following.sql")),
 ];
 
 /// "ice1" in ASCII: the number under which openers wait for each other. The lock is the database's own.

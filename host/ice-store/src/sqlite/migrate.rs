@@ -13,7 +13,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_waits.sql", include_str!("../../migrations/sqlite/0002_waits.sql")),
     ("0003_versions.sql", include_str!("../../migrations/sqlite/0003_versions.sql")),
     ("0004_schedules.sql", include_str!("../../migrations/sqlite/0004_schedules.sql")),
-    ("0007_following.sql", include_str!("../../migrations/sqlite/0007_following.sql")),
+    ("0005_ledger.sql", include_str!("../../migrations/sqlite/0005_ledger.sql")),
+    ("0006_following.sql", include_str!("../../migrations/sqlite/0006_following.sql")),
 ];
 
 /// "ice1" in ASCII: SQLite's `application_id` of our files.

@@ -26,6 +26,7 @@ mod events;
 mod every;
 mod following;
 mod group;
+mod ledger;
 mod memory;
 mod migrate;
 mod nearest;

@@ -124,8 +124,9 @@ async fn the_executions_of_the_first_version_go_on_in_this_one() {
     server
         .tamper(
             &database,
-            "alter table executions drop column waits, drop column due, drop column followed; \
-             drop index executions_that_run; drop table document_versions; drop table schedules; \
+            "alter table executions drop column waits, drop column due, drop column followed, drop column counted; \
+             drop index executions_that_run; \
+             drop table document_versions, schedules, ledger_spent, ledger_days, ledger_holds; \
              delete from ice_schema where version > 1; \
              insert into executions (id, name, org, usr, status, started, updated, events, fence, lease_until) \
              values ('old', 'n', 'acme', 'anna', 'running', 1, 2, 0, 1, 0)",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ice_core::blueprint::Parsed;
-use ice_core::budget::{Budget, parse_usd};
+use ice_core::budget::Budget;
 use ice_core::ports::{Documents, ScheduleRow};
 use ice_core::problem::{Code, Exit, Problem};
 use ice_core::schedule::{self, CATCH_UP_DEFAULT, MISFIRES, OVERLAPS, Schedule, Target, Timing, When};
@@ -14,7 +14,7 @@ use super::{failed, line, one};
 use crate::commands::Outcome;
 use crate::commands::inputs::InputArgs;
 use crate::commands::run::target::{self, Target as Named};
-use crate::config::Config;
+use crate::config::{Amount, Config, amount};
 use crate::networks;
 use crate::output::Output;
 use crate::wire::Host;
@@ -64,14 +64,10 @@ pub(crate) struct AddArgs {
     #[arg(long)]
     end: Option<String>,
     /// Stop each run before more than this is spent, in US dollars; tightens other budgets, never widens them
-    #[arg(long, value_name = "AMOUNT", value_parser = dollars)]
-    budget_usd: Option<u64>,
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    budget_usd: Option<Amount>,
     #[command(flatten)]
     inputs: InputArgs,
-}
-
-fn dollars(text: &str) -> Result<u64, String> {
-    parse_usd(text).map_err(str::to_owned)
 }
 
 /// What checks and writes schedules.
@@ -167,7 +163,8 @@ impl Desk<'_> {
 
 pub(super) async fn run(args: AddArgs, config: &Config, output: &Output) -> Outcome {
     let inputs = args.inputs.read()?;
-    let budget = tighter(config.budget, Budget { micro_usd: args.budget_usd, ..Budget::default() });
+    let budget =
+        tighter(config.budget, Budget { micro_usd: args.budget_usd.map(|amount| amount.0), ..Budget::default() });
     if let Some(file) = &args.network {
         let source = networks::read(file)?;
         let desk = Desk { host: &Host::open(config, output).await?, config };

@@ -22,6 +22,8 @@ use crate::history::Was;
 use crate::keys;
 use crate::nodes::{Done, ask};
 use crate::plan::LlmConfig;
+use crate::purse::{self, Paid};
+use crate::reservation::Reservation;
 
 /// Who talks: the parts of [`Worker::Data`](super::Worker::Data).
 pub(super) struct Talk<'a> {
@@ -240,16 +242,37 @@ async fn remember(cx: &NodeRun<'_>, scope: &str, asked: &str, answered: &str) {
         text: format!("{asked}\n{answered}"),
         metadata: json!({ "user": asked, "assistant": answered }),
     };
-    match run.shared.ports.memory.write(&run.identity, scope, item).await {
-        Ok(used) if used != Usage::default() => {
-            run.meter.add(&used);
-            cx.spend(&used);
-            run.push(&cx.path, cx.attempt, Fact::BudgetSettled { used });
-        }
-        Ok(_) => {}
-        Err(failure) => {
-            let message = format!("this turn is not remembered: {}", failure.problem.message);
-            run.push(&cx.path, cx.attempt, Fact::Logged { level: "warn".into(), message });
-        }
+    if let Err(failure) = keep(cx, scope, item).await {
+        let message = format!("this turn is not remembered: {}", failure.problem.message);
+        run.push(&cx.path, cx.attempt, Fact::Logged { level: "warn".into(), message });
     }
+}
+
+/// Writes an item, and pays for its vector.
+async fn keep(cx: &NodeRun<'_>, scope: &str, item: MemoryItem) -> Result<(), Failure> {
+    let (run, memory) = (cx.run(), &cx.run().shared.ports.memory);
+    let estimate = memory.estimate(item.text.len());
+    let reservation = match estimate == Usage::default() {
+        true => None,
+        false => Some(Reservation::make(run, &cx.path, cx.attempt, estimate).await?),
+    };
+    let (used, fact) = match (memory.write(&run.identity, scope, item).await, reservation) {
+        (Ok(used), None) if used == Usage::default() => return Ok(()),
+        (Ok(used), None) => {
+            run.meter.add(&used);
+            (used, Fact::BudgetSettled { used })
+        }
+        (Ok(used), Some(reservation)) => (used, reservation.settle(used)),
+        (Err(failure), None) => return Err(failure),
+        (Err(failure), Some(reservation)) => {
+            reservation.release().await;
+            return Err(failure);
+        }
+    };
+    cx.spend(&used);
+    let at = run.now();
+    let seq = run.push_all(at, &cx.path, cx.attempt, vec![fact]);
+    run.journal.durable(seq).await?;
+    purse::settle(run, &cx.path, Paid { seq, at, used }).await;
+    Ok(())
 }
