@@ -2,4 +2,4 @@
 
 create index executions_that_run on executions (started, id) where status = 'running';
 
-pragma user_version = 5;
+pragma user_version = 6;
