@@ -78,7 +78,7 @@ impl JsonSchema for WindowWord {
     }
 }
 
-/// `[budget]`.
+/// What executions and orgs may spend.
 #[derive(serde::Deserialize, JsonSchema, Debug, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct BudgetSection {

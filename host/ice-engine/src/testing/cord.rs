@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ice_core::event::Event;
 use ice_core::id::{ExecutionId, Identity, UnixMs};
-use ice_core::ports::{Events, ExecutionRow, Failure, Lease};
+use ice_core::ports::{Events, ExecutionRow, Failure, Lease, Ledger};
 use tokio::sync::Notify;
 
 /// When the cord is pulled.
@@ -147,6 +147,11 @@ impl Events for Cord {
 
     async fn standing(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionRow>, Failure> {
         self.inner.standing(ids).await
+    }
+
+    /// Cut off with the process, which does nothing any more, and not in the middle of an event.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        self.inner.ledger()
     }
 
     async fn cancel_requested(&self, id: &ExecutionId) -> Result<Option<String>, Failure> {

@@ -14,7 +14,7 @@ use ice_core::grant::{Capability, Grant};
 use ice_core::id::{Digest, ExecutionId, Identity, NodePath};
 use ice_core::ports::{
     Call, Clock, DeltaSink, Documents, Embeddings, Events, Failure, Http, HttpRequest, HttpResponse, Llm, LlmReply,
-    LlmRequest, Message, ModelInfo, Role, Scope, ToolCall,
+    LlmRequest, Message, ModelInfo, Role, Scope, ToolCall, own_spending,
 };
 use ice_core::problem::{Code, Problem};
 use ice_core::wait::{Answer, Approval};
@@ -160,6 +160,19 @@ impl Family {
         family
     }
 
+    /// Panics unless the ledger of the org says of each execution what its events say, once what dead processes had set
+    /// aside is free.
+    async fn is_balanced(&self, events: &dyn Events, org: &str) {
+        let ledger = events.ledger().expect("the store of a test keeps a ledger");
+        for id in ledger.stale(org, LISTED).await.expect("the store of a test answers") {
+            crate::restate(events, ledger, org, &id).await.expect("the store of a test answers");
+        }
+        for (id, (_, list)) in &self.members {
+            let spent = ledger.spent(id).await.expect("the store of a test answers");
+            assert_eq!(spent, own_spending(list), "the ledger of execution {id}");
+        }
+    }
+
     /// How many events there are.
     pub fn len(&self) -> usize {
         self.members.values().map(|(_, list)| list.len()).sum()
@@ -230,6 +243,7 @@ impl Outcome {
         let family = Family::read(events, who).await;
         family.members.values().for_each(|(_, list)| check_events(list));
         assert_eq!((family.settled(), tally.usage()), (ending.usage, ending.usage), "on record, outside, in the end");
+        family.is_balanced(events, &who.org).await;
         let role = |id: &ExecutionId| family.members.get(id).map(|(role, _)| role.clone()).unwrap_or_default();
         let mut effects: Vec<_> = (tally.distinct().into_values())
             .map(|effect| (effect.execution.as_ref().map(role).unwrap_or_default(), effect.place, effect.body))
