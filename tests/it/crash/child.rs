@@ -77,8 +77,19 @@ impl Orders {
 
 /// Waits until the child says a word on a line of its own.
 pub(super) fn hear(child: &mut Child, word: &str) {
+    assert!(says(child, word), "the child ended without `{word}`");
+}
+
+/// Whether the child says a word on a line of its own before it ends.
+pub(super) fn says(child: &mut Child, word: &str) -> bool {
     let said = std::io::BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    assert!(said.map(Result::unwrap).any(|line| line == word), "the child ended without `{word}`");
+    said.map(Result::unwrap).any(|line| line == word)
+}
+
+/// Says a word, and waits until it is told to go on.
+fn wait_after(word: &str) {
+    say(word);
+    std::io::stdin().read_line(&mut String::new()).unwrap();
 }
 
 /// Says a word on a line of its own.
@@ -104,17 +115,18 @@ fn the_process() {
         let pull = match orders.deed {
             Deed::DieBefore(events) => Pull::Before(events),
             Deed::DieAfter(events) => Pull::After(events),
+            Deed::Race => Pull::Hold,
             _ => Pull::Never,
         };
-        let cord = Cord::new(Arc::clone(&store) as _, pull, die);
+        let last = if orders.deed == Deed::Race { || wait_after("holds") } else { die };
+        let cord = Cord::new(Arc::clone(&store) as _, pull, last);
         let tally = Arc::new(Tally::at(&orders.tally).unwrap());
         let ended = if matches!(orders.deed, Deed::Hold | Deed::Free) {
             held(&orders, tally, Arc::clone(&cord) as _, store, clock).await
         } else {
             let engine = Everything::new(tally).engine(Arc::clone(&cord) as _, store, clock);
             if orders.deed == Deed::Race {
-                say("ready");
-                std::io::stdin().read_line(&mut String::new()).unwrap();
+                wait_after("ready");
             }
             live(&engine, &who(&orders.case)).await
         };

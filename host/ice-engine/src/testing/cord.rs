@@ -17,6 +17,8 @@ pub enum Pull {
     Before(usize),
     /// Once at least this many events are stored, before anybody hears of it.
     After(usize),
+    /// Not pulled: `last` is done before the first event is stored, and may take its time.
+    Hold,
 }
 
 struct Power {
@@ -70,6 +72,9 @@ impl Cord {
             let power = self.power();
             (power.pull, power.stored)
         };
+        if pull == Pull::Hold && stored == 0 && count > 0 {
+            (self.last)();
+        }
         if matches!(pull, Pull::Before(limit) if stored + count > limit) {
             self.pull();
         }
