@@ -30,7 +30,7 @@ const GOALS: &[Goal] = &[
     node("a no-op node, fan-out of 100", ("fan-out", NO_OP, "100"), 5.0, 10.0),
     node("a no-op node, fan-out of 1,000", ("fan-out", NO_OP, "1000"), 5.0, 1.0),
     node("a no-op node, fan-out of 100,000", ("fan-out", NO_OP, "100000"), 5.0, 0.01),
-    node("a no-op node, one alone", ("chain", NO_OP, "1"), 5.0, 1_000.0),
+    node("an execution of one no-op node, with its start and end", ("chain", NO_OP, "1"), 5.0, 1_000.0),
     node("a node through a component, chain of 1,000", ("chain", COMPONENT, "1000"), 50.0, 1.0),
     node("a node through a component, fan-out of 1,000", ("fan-out", COMPONENT, "1000"), 50.0, 1.0),
     goal(
