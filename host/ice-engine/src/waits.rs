@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ice_core::budget::Usage;
 use ice_core::event::{Event, Fact};
-use ice_core::execution::{Execution, replay};
+use ice_core::execution::{Execution, Status, replay};
 use ice_core::id::{ExecutionId, Identity, NodePath, UnixMs};
 use ice_core::ports::{Events, Failure, Lease};
 use ice_core::problem::{Code, Problem};
@@ -219,8 +219,9 @@ impl Engine {
 
     /// Whether an execution will look after those inside it: it waits, or was left by its process.
     async fn goes_on(&self, id: &ExecutionId) -> Result<bool, Problem> {
-        let list = read_all(&*self.shared.ports.events, id).await?;
-        Ok(!list.is_empty() && ice_core::execution::ending(&list).is_none())
+        let rows = self.shared.ports.events.standing(std::slice::from_ref(id)).await;
+        let open = [Status::Running, Status::Waiting].map(Status::as_str);
+        Ok(rows.map_err(|failure| failure.problem)?.iter().any(|row| open.contains(&row.status.as_str())))
     }
 }
 

@@ -5,8 +5,10 @@ pub(super) mod target;
 
 use std::sync::Arc;
 
+use ice_core::budget::Budget;
 use ice_core::id::ExecutionId;
 use ice_core::problem::{Code, Problem};
+use ice_engine::tighter;
 use serde_json::Value;
 
 use self::last::Last;
@@ -87,8 +89,8 @@ pub(crate) async fn run(args: Args, config: &Config, output: &Output) -> Outcome
     let again = Last { target: found.again(&plan.digest), inputs: given, session: session.clone() };
     let steps = plan.steps();
     let mut start = host.start(plan, Value::Object(inputs), session);
-    start.budget.micro_usd =
-        [start.budget.micro_usd, args.budget_usd.map(|amount| amount.0)].into_iter().flatten().min();
+    let own = Budget { micro_usd: args.budget_usd.map(|amount| amount.0), ..Budget::default() };
+    start.budget = tighter(start.budget, own);
     host.engine.warnings(&start).await.iter().for_each(|problem| output.warn(problem));
     let handle = host.engine.start(start).await?;
     // Not being able to remember must not stop what runs.
